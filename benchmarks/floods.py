@@ -28,8 +28,9 @@ import trio
 from benchmarks.network import GENESIS_SECONDS, resident_mb
 from benchmarks.strangers import KINDS, Target
 from benchmarks.tables import show
-from eigenkms.client.api import Client, ClusterInfo, open_client
+from eigenkms.client.api import Client, open_client
 from eigenkms.client.attesters import EcdsaAttester
+from eigenkms.client.cluster_info import ClusterInfo
 from eigenkms.devnet import cli_runner
 from eigenkms.devnet.boundary_tracker import BoundaryRecord, BoundaryTracker
 from eigenkms.devnet.load_generator import LatencyStats, LoadGenerator

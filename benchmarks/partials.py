@@ -99,7 +99,9 @@ class PartialsClient:
         )
         begun, started = time.time(), time.perf_counter()
         try:
-            sealed = await self._client.ask(operator, rpc_methods.PARTIAL, request.encoded, PATIENCE)
+            sealed = await self._client.transport.call(
+                operator, rpc_methods.PARTIAL, request.encoded, PATIENCE
+            )
         except CallRefusedError as refused:
             if refused.code in {"unknown-version", "no-share"}:
                 return Answer(begun, None)
@@ -112,8 +114,8 @@ class PartialsClient:
 
     async def _look(self, operator: OperatorAddress) -> None:
         """Which version is the newest there; nothing of it is verified."""
-        request = encode_info_request(self._client.cluster, os.urandom(32))
-        shown = await self._client.ask(operator, rpc_methods.INFO, request, PATIENCE)
+        request = encode_info_request(self._client.transport.cluster, os.urandom(32))
+        shown = await self._client.transport.call(operator, rpc_methods.INFO, request, PATIENCE)
         self._versions[operator] = decode_info(shown).epoch
 
 

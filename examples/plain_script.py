@@ -10,12 +10,12 @@ from pathlib import Path
 
 from network import read_settings
 
-from eigenkms.client import AppId, EcdsaAttester, blocking
+from eigenkms.client import AppId, EcdsaAttester, sync
 
 folder, app_id = Path(sys.argv[1]), AppId(sys.argv[2])
 settings = read_settings(folder / "client.toml")
 creator = EcdsaAttester(bytes.fromhex((folder / "creator.key").read_text()))
 
-ciphertext = blocking.encrypt(settings, app_id, b"attack at dawn")
+ciphertext = sync.encrypt(settings, app_id, b"attack at dawn")
 print(f"{len(ciphertext)} bytes of ciphertext")
-print(blocking.decrypt(settings, app_id, ciphertext, creator).decode())
+print(sync.decrypt(settings, app_id, ciphertext, creator).decode())

@@ -1,4 +1,7 @@
-"""``eigenkms anchor``: the commitment registry on a second chain, for whoever owns it, and for a look into it."""
+"""``eigenkms anchor``: the commitment registry on a second chain.
+
+Its owner deploys it and keeps its list; anybody may read it.
+"""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -6,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eigenkms.cli.support import client_runner
-from eigenkms.cli.support.accounts import ACCOUNT_OPTIONS, account, checked_address, terms
-from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
+from eigenkms.cli.support.accounts import ACCOUNT_OPTIONS, account, checked_address, fee_terms
+from eigenkms.cli.support.options import json_option, print_result_fields, settings_options, verb
 from eigenkms.cli.support.passwords import has_terminal
 from eigenkms.config.schema import CHAIN_SETTINGS, DEVNET_CHAIN_ID, READER_SETTINGS
 from eigenkms.errors import InputError
@@ -42,7 +45,7 @@ def _configured(settings: "Settings") -> "AnchorConfig":
 
 
 def _confirm(question: str, *, yes: bool) -> None:
-    """Raises InputError where nobody can be asked, or the answer is no."""
+    """Raise InputError if nobody can be asked, or the answer is no."""
     if yes:
         return
     if not has_terminal():
@@ -54,14 +57,17 @@ def _confirm(question: str, *, yes: bool) -> None:
 
 
 def _terms(settings: "Settings", chain_id: int) -> "Terms":
-    """Of transactions on the anchor's chain; as those of the operator set's chain otherwise."""
+    """Return the terms of transactions on the anchor's chain.
+
+    They differ from those on the operator set's chain in the estimate of gas alone.
+    """
     from eigenkms.devnet.anchor import ANCHOR_CHAIN_ID
 
-    return replace(terms(settings), estimate=chain_id not in (ANCHOR_CHAIN_ID, DEVNET_CHAIN_ID))
+    return replace(fee_terms(settings), estimate=chain_id not in (ANCHOR_CHAIN_ID, DEVNET_CHAIN_ID))
 
 
 @verb("deploy", "eigenkms anchor deploy --config owner.toml")
-@with_settings(*_CLUSTER, "anchor_rpc_url", "anchor_chain_id", *ACCOUNT_OPTIONS)
+@settings_options(*_CLUSTER, "anchor_rpc_url", "anchor_chain_id", *ACCOUNT_OPTIONS)
 @_YES
 @json_option
 def _deploy(*, settings: "Settings", yes: bool, as_json: bool) -> None:
@@ -86,12 +92,12 @@ def _deploy(*, settings: "Settings", yes: bool, as_json: bool) -> None:
 
     registry = client_runner.run(deploy)
     facts = {"registry": "0x" + registry.hex(), "owner": "0x" + owner.address.hex(), "chain_id": chain_id}
-    print_facts(facts, as_json=as_json)
+    print_result_fields(facts, as_json=as_json)
 
 
 @verb("allow", f"eigenkms anchor allow {_ADDRESS} --config owner.toml")
 @click.argument("address")
-@with_settings(*CHAIN_SETTINGS, *READER_SETTINGS, *ACCOUNT_OPTIONS)
+@settings_options(*CHAIN_SETTINGS, *READER_SETTINGS, *ACCOUNT_OPTIONS)
 @click.option("--remove", is_flag=True, help="Remove the operator from the list; its entries stay.")
 @_YES
 @json_option
@@ -116,7 +122,9 @@ def _allow(*, address: str, settings: "Settings", remove: bool, yes: bool, as_js
             return True
 
     sent = client_runner.run(change)
-    print_facts({"address": "0x" + operator.hex(), "member": not remove, "sent": sent}, as_json=as_json)
+    print_result_fields(
+        {"address": "0x" + operator.hex(), "member": not remove, "sent": sent}, as_json=as_json
+    )
 
 
 def _cluster(settings: "Settings") -> Any:
@@ -128,7 +136,7 @@ def _cluster(settings: "Settings") -> Any:
 
 
 @verb("show", "eigenkms anchor show --config node.toml")
-@with_settings(*CHAIN_SETTINGS, *READER_SETTINGS)
+@settings_options(*CHAIN_SETTINGS, *READER_SETTINGS)
 @json_option
 def _show(*, settings: "Settings", as_json: bool) -> None:
     """Show the registry and which operators may write into it."""
@@ -154,7 +162,7 @@ def _show(*, settings: "Settings", as_json: bool) -> None:
                 "missing": ["0x" + each.hex() for each in operators if each not in members],
             }
 
-    print_facts(client_runner.run(look), as_json=as_json)
+    print_result_fields(client_runner.run(look), as_json=as_json)
 
 
 for _verb in (_deploy, _allow, _show):

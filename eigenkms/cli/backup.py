@@ -1,4 +1,7 @@
-"""``eigenkms backup``: an encrypted file of what an operator cannot make anew, checked, and put back."""
+"""``eigenkms backup``: an encrypted file of an operator's keys.
+
+It is created, checked, and restored.
+"""
 
 import hashlib
 import os
@@ -9,20 +12,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eigenkms.cli.support import client_runner
-from eigenkms.cli.support.files import InputFile
-from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
-from eigenkms.cli.support.output import note, warn
+from eigenkms.cli.support.input_file import InputFile
+from eigenkms.cli.support.options import json_option, print_result_fields, settings_options, verb
+from eigenkms.cli.support.output import print_note, warn
 from eigenkms.cli.support.passwords import BACKUP, read_password
 from eigenkms.config.schema import CHAIN_SETTINGS
 from eigenkms.errors import ChainError, EigenKmsError, InputError, StorageError
 
 if TYPE_CHECKING:
-    from eigenkms.chain.operator_set import ChainOperator
     from eigenkms.client.network_snapshot import NetworkSnapshot
     from eigenkms.config.settings import Settings
     from eigenkms.maintenance.backup_file import Backup
     from eigenkms.maintenance.restore import RestoreTarget
-    from eigenkms.types import Version
 
 _NODE = (*CHAIN_SETTINGS, "operator", "data_dir", "bn254_keystore", "p2p_keystore", "password_file")
 _SECRET = ("backup_password_file",)
@@ -75,7 +76,7 @@ def _facts(backup: "Backup") -> dict[str, Any]:
 )
 @click.option("-o", "--output", metavar="FILE", required=True, help="File to create; it must not exist.")
 @click.option("--with-share", is_flag=True, help="Add the share of the newest version.")
-@with_settings(*_NODE, *_SECRET)
+@settings_options(*_NODE, *_SECRET)
 @json_option
 def _create(*, output: str, with_share: bool, settings: "Settings", as_json: bool) -> None:
     """Write keystores and configuration to an encrypted file.
@@ -106,7 +107,7 @@ def _create(*, output: str, with_share: bool, settings: "Settings", as_json: boo
             hint="choose another one, so that nobody who learns one of them has the keys",
         )
     write_new(target, backup.seal(sealing, secrets.token_bytes))
-    print_facts({"file": output, **_facts(backup)}, as_json=as_json)
+    print_result_fields({"file": output, **_facts(backup)}, as_json=as_json)
     if backup.config is None:
         warn("there is no configuration file in the backup, as none was given with --config")
     if with_share:
@@ -114,7 +115,7 @@ def _create(*, output: str, with_share: bool, settings: "Settings", as_json: boo
 
 
 def _open(file: str, settings: "Settings") -> tuple["Backup", bytes]:
-    """The backup, checked without a network, and what names it."""
+    """Return the backup, checked without any network, and the digest of its file."""
     from eigenkms.maintenance.backup import check
     from eigenkms.maintenance.backup_file import MAX_BYTES, open_backup
 
@@ -130,7 +131,7 @@ def _open(file: str, settings: "Settings") -> tuple["Backup", bytes]:
 
 @verb("verify", "eigenkms backup verify node.backup --config node.toml")
 @click.argument("file")
-@with_settings(*client_runner.NETWORK_SETTINGS, "password_file", *_SECRET)
+@settings_options(*client_runner.NETWORK_SETTINGS, "password_file", *_SECRET)
 @json_option
 @click.pass_context
 def _verify(ctx: click.Context, *, file: str, settings: "Settings", as_json: bool) -> None:
@@ -148,23 +149,28 @@ def _verify(ctx: click.Context, *, file: str, settings: "Settings", as_json: boo
         facts["keys_opened"] = True
     stale = None
     if settings.get("rpc_url"):
-        standing = _look(backup, settings)
-        newest = standing.newest
-        stale = _why_stale(backup, standing) or why_another_peer(backup, standing)
+        from eigenkms.maintenance.backup_staleness import peer_id_mismatch, staleness_reason
+
+        snapshot = _take_snapshot(backup, settings)
+        newest = snapshot.newest
+        stale = staleness_reason(backup, snapshot) or peer_id_mismatch(backup, snapshot)
         facts |= {
             "network_version": None if newest is None else int(newest.transcript.version),
             "stale": stale,
         }
-    print_facts(facts, as_json=as_json)
+    print_result_fields(facts, as_json=as_json)
     if stale is not None:
-        note(f"this backup is stale: {stale}")
-        note("hint: make a new one with eigenkms backup create, and destroy this one")
+        print_note(f"this backup is stale: {stale}")
+        print_note("hint: make a new one with eigenkms backup create, and destroy this one")
         ctx.exit(1)
 
 
-def _look(backup: "Backup", settings: "Settings") -> "NetworkSnapshot":
-    """Ask the network that ``settings`` name. Raises ``InputError`` where it is not the backup's, ``ChainError``."""
-    from eigenkms.client.network_snapshot import look
+def _take_snapshot(backup: "Backup", settings: "Settings") -> "NetworkSnapshot":
+    """Take a snapshot of the configured network.
+
+    Raises ``InputError`` if the backup is of another network; ``ChainError``.
+    """
+    from eigenkms.client.network_snapshot import take_snapshot
 
     if client_runner.cluster(settings) != backup.identity.cluster_id:
         raise InputError(
@@ -172,43 +178,7 @@ def _look(backup: "Backup", settings: "Settings") -> "NetworkSnapshot":
             "and the configuration names another",
             hint="check chain_id, avs and operator_set_id",
         )
-    return client_runner.run(look, client_runner.client_settings(settings))
-
-
-def _why_stale(backup: "Backup", standing: "NetworkSnapshot") -> str | None:
-    """Why the network has left the backup behind; None where it has not."""
-    mine = next((o for o in standing.operators if o.address == backup.identity.operator), None)
-    if mine is not None and not _is_key_of(backup, mine):
-        return "the chain has another BN254 key for this operator"
-    newest = standing.newest
-    if backup.share is None or newest is None:
-        return None
-    if newest.transcript.version > backup.share.row.version:
-        return f"it has the share of version {backup.share.row.version}, and the newest is {newest.transcript.version}"
-    return None
-
-
-def why_another_peer(backup: "Backup", standing: "NetworkSnapshot") -> str | None:
-    """What the chain's socket says of the peer id, where it is not the one of the p2p keystore in the backup."""
-    from eigenkms.maintenance.backup import public_values
-    from eigenkms.p2p.identity import parse_address
-
-    mine = next((o for o in standing.operators if o.address == backup.identity.operator), None)
-    own = public_values(backup)["p2p_keystore"].get("peer_id")
-    try:
-        named = None if mine is None else str(parse_address(mine.socket).peer_id)
-    except InputError:
-        return None
-    if named in (None, own):
-        return None
-    return f"the chain has peer id {named} for this operator, and the p2p keystore in it is of {own}"
-
-
-def _is_key_of(backup: "Backup", operator: "ChainOperator") -> bool:
-    from eigenkms.keys.keystores import claims_bn254
-    from eigenkms.maintenance.backup import public_values
-
-    return claims_bn254(public_values(backup)["bn254_keystore"], operator.key_g1, operator.key)
+    return client_runner.run(take_snapshot, client_runner.client_settings(settings))
 
 
 @verb(
@@ -218,7 +188,7 @@ def _is_key_of(backup: "Backup", operator: "ChainOperator") -> bool:
 @click.argument("file")
 @click.option("-d", "--folder", type=click.Path(path_type=Path), help="New folder for all files.")
 @click.option("--with-share", is_flag=True, help="Restore the share too, if no newer version exists.")
-@with_settings(*_NODE, "known_clusters", "timeout", *_SECRET)
+@settings_options(*_NODE, "known_clusters", "timeout", *_SECRET)
 @json_option
 def _restore(
     *, file: str, folder: Path | None, with_share: bool, settings: "Settings", as_json: bool
@@ -255,10 +225,10 @@ def _restore(
         "share_refused": refused,
         "missing": missing_files(backup),
     }
-    print_facts(facts, as_json=as_json)
+    print_result_fields(facts, as_json=as_json)
     if refused is not None:
         warn(f"keys were restored, the share was not: {refused}")
-    _tell_next(facts, target)
+    _print_next_steps(facts, target)
 
 
 def _refuse_if_running(target: "RestoreTarget") -> None:
@@ -269,46 +239,28 @@ def _refuse_if_running(target: "RestoreTarget") -> None:
             pass
 
 
-def _tell_next(facts: dict[str, Any], target: "RestoreTarget") -> None:
+def _print_next_steps(facts: dict[str, Any], target: "RestoreTarget") -> None:
     if facts["missing"]:
-        note(
+        print_note(
             "note: put back what the backup has not, or change these settings: " + ", ".join(facts["missing"])
         )
     config = next((path for path, _ in target.files if path.suffix == ".toml"), "node.toml")
-    note(f"hint: eigenkms share repair --config {config} says when the node has a share again")
+    print_note(f"hint: eigenkms share repair --config {config} says when the node has a share again")
 
 
 def _why_no_share(backup: "Backup", settings: "Settings") -> str | None:
-    """Why the share must not be restored; None where it may."""
+    """Return why the share must not be restored; None if it may be."""
     if backup.share is None:
         return "there is none in the backup"
     try:
-        standing = _look(backup, settings)
+        snapshot = _take_snapshot(backup, settings)
     except (ChainError, StorageError) as error:
         return f"whether its version is superseded cannot be found out ({error})"
     except EigenKmsError as error:
         return f"the network cannot be asked ({error})"
-    return why_doubtful(backup, backup.share.row.version, standing)
+    from eigenkms.maintenance.backup_staleness import share_doubt
 
-
-def why_doubtful(backup: "Backup", version: "Version", standing: "NetworkSnapshot") -> str | None:
-    """Why it is not sure that ``version`` is what the network deals from; None where it is.
-
-    Enough others must show that very version, so that one of them is honest: who knows none may be new itself. Or all of
-    them must answer, and none show a newer one, as where all have lost their disks.
-    """
-    stale = _why_stale(backup, standing)
-    if stale is not None:
-        return stale
-    me = backup.identity.operator
-    others = [operator for operator in standing.operators if operator.address != me]
-    showing = standing.showing(me, version)
-    if showing >= standing.needed or standing.others(me) == len(others):
-        return None
-    return (
-        f"{showing} other operators show version {version} as the newest one, {standing.needed} must "
-        "(or all must answer, and none show a newer one)"
-    )
+    return share_doubt(backup, backup.share.row.version, snapshot)
 
 
 for each in (_create, _verify, _restore):

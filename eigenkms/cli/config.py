@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from eigenkms.cli.support.options import json_option, verb
-from eigenkms.cli.support.output import note, print_data, print_result, warn
+from eigenkms.cli.support.output import print_data, print_note, print_result, warn
 from eigenkms.config.schema import PRESETS
 
 
@@ -58,7 +58,7 @@ def _check(ctx: click.Context, *, config: str, client: bool, as_json: bool) -> N
     for warning in report.warnings:
         warn(warning)
     for message, hint in report.problems:
-        note(f"error: {message}", *([f"hint: {hint}"] if hint else ()))
+        print_note(f"error: {message}", *([f"hint: {hint}"] if hint else ()))
     ctx.exit(1 if report.problems else 0)
 
 

@@ -6,8 +6,9 @@ import click
 
 from eigenkms.cli.support import client_runner
 from eigenkms.cli.support.attester_options import ATTEST_SETTINGS, attester
-from eigenkms.cli.support.files import InputFile, OutputFile
-from eigenkms.cli.support.options import exact_app_id_option, verb, with_settings
+from eigenkms.cli.support.input_file import InputFile
+from eigenkms.cli.support.options import exact_app_id_option, settings_options, verb
+from eigenkms.cli.support.output_file import OutputFile
 from eigenkms.cli.support.progress import Progress
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 @click.argument("file", required=False, metavar="[FILE]")
 @click.option("-o", "--output", metavar="FILE", help="Write here (mode 0600) instead of to stdout.")
 @exact_app_id_option
-@with_settings("app_id", *client_runner.NETWORK_SETTINGS, *ATTEST_SETTINGS)
+@settings_options("app_id", *client_runner.NETWORK_SETTINGS, *ATTEST_SETTINGS)
 def command(*, file: str | None, output: str | None, exact: bool, settings: "Settings") -> None:
     """Decrypt a file with a quorum of operators.
 

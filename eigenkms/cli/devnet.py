@@ -11,7 +11,7 @@ import click
 from eigenkms.cli import devnet_app
 from eigenkms.cli.support import client_runner
 from eigenkms.cli.support.accounts import checked_address
-from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
+from eigenkms.cli.support.options import json_option, print_result_fields, settings_options, verb
 from eigenkms.config.node import check_attestation, gather
 from eigenkms.config.schema import ATTESTATION_SETTINGS, SETTINGS
 from eigenkms.errors import InputError, NetworkError
@@ -42,7 +42,7 @@ _NETWORK = (
 
 
 @verb("run", "eigenkms devnet run --scenario rotation --operators 5")
-@with_settings("devnet_scenario", "devnet_rotations", "devnet_dead", *_NETWORK)
+@settings_options("devnet_scenario", "devnet_rotations", "devnet_dead", *_NETWORK)
 @json_option
 def _run(*, settings: "Settings", as_json: bool) -> None:
     """Run one scenario to completion, then stop the network.
@@ -57,11 +57,11 @@ def _run(*, settings: "Settings", as_json: bool) -> None:
     from eigenkms.devnet.scenarios import run_genesis_scenario
 
     result = client_runner.run(run_genesis_scenario, *_shape(settings), _timing(settings), _access(settings))
-    print_facts({name: _rounded(value) for name, value in asdict(result).items()}, as_json=as_json)
+    print_result_fields({name: _rounded(value) for name, value in asdict(result).items()}, as_json=as_json)
 
 
 def _run_rotation(settings: "Settings", as_json: bool) -> None:
-    from eigenkms.cli.devnet_report import print_rotations
+    from eigenkms.cli.support.devnet_report import print_rotations
     from eigenkms.devnet.rotation import ROTATION_TIMING, run_rotation
 
     if _access(settings).policy != "open":
@@ -115,7 +115,7 @@ def _rounded(value: object) -> object:
 
 
 @verb("up", "eigenkms devnet up --dir ./devnet")
-@with_settings(*_NETWORK, "devnet_anchor")
+@settings_options(*_NETWORK, "devnet_anchor")
 @click.option("--no-nodes", is_flag=True, help="Start no nodes; print the commands that start them.")
 def _up(*, settings: "Settings", no_nodes: bool) -> None:
     """Start a network and keep it running until Ctrl-C.
@@ -130,7 +130,7 @@ def _up(*, settings: "Settings", no_nodes: bool) -> None:
 
 
 @verb("down", "eigenkms devnet down --dir ./devnet")
-@with_settings("devnet_dir")
+@settings_options("devnet_dir")
 def _down(*, settings: "Settings") -> None:
     """Stop a network that devnet up started."""
     from eigenkms.devnet.scenarios import stop_running
@@ -157,7 +157,7 @@ def _running(settings: "Settings") -> "Settings":
 @click.option(
     "--ether", default="10", show_default=True, metavar="NUMBER", help="Amount in ether, up to 1000."
 )
-@with_settings("devnet_dir")
+@settings_options("devnet_dir")
 @json_option
 def _fund(*, address: str, ether: str, settings: "Settings", as_json: bool) -> None:
     """Send ether to an account on a running devnet.
@@ -172,7 +172,7 @@ def _fund(*, address: str, ether: str, settings: "Settings", as_json: bool) -> N
     balance = client_runner.run(fund, needed.chain, account, wei)
     if needed.anchor is not None:
         client_runner.run(anchor.fund, needed.anchor, account, wei)
-    print_facts({"address": "0x" + account.hex(), "balance_wei": balance}, as_json=as_json)
+    print_result_fields({"address": "0x" + account.hex(), "balance_wei": balance}, as_json=as_json)
 
 
 def _wei(text: str) -> int:
@@ -186,7 +186,7 @@ def _wei(text: str) -> int:
 
 @verb("allow", "eigenkms devnet allow 0x4cb01831bc29ec91c2033fbd8da3c04e020f4b27 --dir ./devnet")
 @click.argument("address")
-@with_settings("devnet_dir")
+@settings_options("devnet_dir")
 @json_option
 def _allow(*, address: str, settings: "Settings", as_json: bool) -> None:
     """Put an operator on the allow-list of a running devnet.
@@ -202,7 +202,7 @@ def _allow(*, address: str, settings: "Settings", as_json: bool) -> None:
     sent = bool(client_runner.run(allow, needed.chain, delegation_manager, operator).calls)
     if needed.anchor is not None:
         sent |= client_runner.run(anchor.admit, needed.anchor, cluster_id(needed.chain.cluster), operator)
-    print_facts({"address": "0x" + operator.hex(), "sent": sent}, as_json=as_json)
+    print_result_fields({"address": "0x" + operator.hex(), "sent": sent}, as_json=as_json)
 
 
 for _verb in (_run, _up, _down, _fund, _allow, devnet_app.command):

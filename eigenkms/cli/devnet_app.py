@@ -11,8 +11,8 @@ import click
 from eigenkms.applications import Application, AppRelease, ContainerPolicy
 from eigenkms.cli.support import client_runner
 from eigenkms.cli.support.attester_options import creator_key
-from eigenkms.cli.support.files import InputFile
-from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
+from eigenkms.cli.support.input_file import InputFile
+from eigenkms.cli.support.options import json_option, print_result_fields, settings_options, verb
 from eigenkms.cli.support.output import print_result
 from eigenkms.errors import InputError
 from eigenkms.plain_text import without_mark
@@ -157,7 +157,7 @@ def _at_desk(
 
 @verb("create", "eigenkms devnet app create --config my-devnet/client.toml")
 @_with_release
-@with_settings(*_CREATOR)
+@settings_options(*_CREATOR)
 @json_option
 def _create(*, release: AppRelease | None, settings: "Settings", as_json: bool) -> None:
     """Create an application and print its id.
@@ -178,7 +178,7 @@ def _create(*, release: AppRelease | None, settings: "Settings", as_json: bool) 
     f"eigenkms devnet app release --app-id {_APP} --image-digest sha256:6c1f…e0 --encrypted-env secrets.ibe",
 )
 @_with_release
-@with_settings("app_id", *_CREATOR)
+@settings_options("app_id", *_CREATOR)
 @json_option
 def _release(*, release: AppRelease | None, settings: "Settings", as_json: bool) -> None:
     """Publish and confirm a release of an application.
@@ -195,7 +195,7 @@ def _release(*, release: AppRelease | None, settings: "Settings", as_json: bool)
 
 def _status_verb(change: str, text: str, *, by_creator: bool) -> click.Command:
     @verb(change, f"eigenkms devnet app {change} --app-id {_APP}")
-    @with_settings("app_id", *(_CREATOR if by_creator else client_runner.NETWORK_SETTINGS))
+    @settings_options("app_id", *(_CREATOR if by_creator else client_runner.NETWORK_SETTINGS))
     @json_option
     def declared(*, settings: "Settings", as_json: bool) -> None:
         app_id = client_runner.checked_app_id(settings)
@@ -207,7 +207,7 @@ def _status_verb(change: str, text: str, *, by_creator: bool) -> click.Command:
 
 
 @verb("show", f"eigenkms devnet app show --app-id {_APP} --json")
-@with_settings("app_id", *client_runner.NETWORK_SETTINGS)
+@settings_options("app_id", *client_runner.NETWORK_SETTINGS)
 @json_option
 def _show(*, settings: "Settings", as_json: bool) -> None:
     """Show an application: creator, status and release."""
@@ -260,7 +260,7 @@ def _print(application: Application, *, as_json: bool) -> None:
     shown = facts(application)
     if not as_json:
         shown = {name: _plain(value) for name, value in shown.items() if value is not None}
-    print_facts(shown, as_json=as_json)
+    print_result_fields(shown, as_json=as_json)
 
 
 def _plain(value: object) -> str:

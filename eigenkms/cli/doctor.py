@@ -8,7 +8,7 @@ import click
 
 from eigenkms.cli.support import client_runner
 from eigenkms.cli.support.accounts import account_address
-from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
+from eigenkms.cli.support.options import json_option, print_result_fields, settings_options, verb
 from eigenkms.cli.support.output import print_result
 from eigenkms.cli.support.passwords import VARIABLE, read_password
 from eigenkms.config.node import NodeConfig
@@ -24,7 +24,7 @@ _PURPOSE = "the node's keystores"
 
 
 @verb("doctor", "eigenkms doctor --config node.toml")
-@with_settings(*NODE_SETTINGS, late=True)
+@settings_options(*NODE_SETTINGS, lazy=True)
 @click.option("--verify-keys", is_flag=True, help="Prompt for the password if none is given.")
 @json_option
 @click.pass_context
@@ -72,7 +72,9 @@ def command(
     results = client_runner.run(examined)
     code = exit_code(results)
     if as_json:
-        print_facts({"health": HEALTH[code], "checks": [_facts(result) for result in results]}, as_json=True)
+        print_result_fields(
+            {"health": HEALTH[code], "checks": [_facts(result) for result in results]}, as_json=True
+        )
     ctx.exit(code)
 
 

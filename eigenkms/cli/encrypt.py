@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from eigenkms.cli.support import client_runner
-from eigenkms.cli.support.files import InputFile, OutputFile
-from eigenkms.cli.support.options import exact_app_id_option, verb, with_settings
-from eigenkms.cli.support.output import note, warn
+from eigenkms.cli.support.input_file import InputFile
+from eigenkms.cli.support.options import exact_app_id_option, settings_options, verb
+from eigenkms.cli.support.output import print_note, warn
+from eigenkms.cli.support.output_file import OutputFile
 from eigenkms.cli.support.progress import Progress
 from eigenkms.errors import InputError
 from eigenkms.types import AppId
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     help="Version of the ciphertext.  [default: 2; 1 if the cluster is not known]",
 )
 @exact_app_id_option
-@with_settings("app_id", "mpk", *client_runner.NETWORK_SETTINGS)
+@settings_options("app_id", "mpk", *client_runner.NETWORK_SETTINGS)
 def command(
     *,
     file: str | None,
@@ -69,7 +70,7 @@ def _version(given: str | None, settings: "Settings") -> int:
             hint="give --chain-id and --avs, a configuration that has them, or --format 1",
         )
     if given is None and not known:
-        note("writing version 1, as the cluster is not known: --chain-id and --avs give version 2")
+        print_note("writing version 1, as the cluster is not known: --chain-id and --avs give version 2")
     return int(given) if given else 1 + known
 
 

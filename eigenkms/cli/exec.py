@@ -11,7 +11,7 @@ import click
 
 from eigenkms.cli.support import client_runner
 from eigenkms.cli.support.attester_options import ATTEST_SETTINGS, attester
-from eigenkms.cli.support.options import exact_app_id_option, verb, with_settings
+from eigenkms.cli.support.options import exact_app_id_option, settings_options, verb
 from eigenkms.cli.support.programs import find_program
 from eigenkms.cli.support.progress import Progress
 from eigenkms.config.schema import without_own_secrets
@@ -27,7 +27,7 @@ _NO_FORMAT = "a script begins with #! and its interpreter, a program is one for 
 @click.argument("command", nargs=-1, required=True, metavar="-- COMMAND [ARGS]...", type=click.UNPROCESSED)
 @click.option("--only", multiple=True, metavar="NAME", help="Pass this secret and no other; may be repeated.")
 @exact_app_id_option
-@with_settings("app_id", *client_runner.NETWORK_SETTINGS, *ATTEST_SETTINGS)
+@settings_options("app_id", *client_runner.NETWORK_SETTINGS, *ATTEST_SETTINGS)
 def command(*, command: tuple[str, ...], only: tuple[str, ...], exact: bool, settings: "Settings") -> None:
     """Run a command with an application's secrets.
 

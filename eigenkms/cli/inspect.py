@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eigenkms.cli.support.files import InputFile
-from eigenkms.cli.support.options import json_option, print_facts, verb
+from eigenkms.cli.support.input_file import InputFile
+from eigenkms.cli.support.options import json_option, print_result_fields, verb
 
 if TYPE_CHECKING:
     from eigenkms.client.ciphertexts import ChunkedCiphertext, WholeCiphertext
@@ -30,7 +30,7 @@ def command(*, file: str | None, as_json: bool) -> None:
             "armored": armored,
             **_facts(ciphertext),
         }
-    print_facts(facts, as_json=as_json)
+    print_result_fields(facts, as_json=as_json)
 
 
 def _facts(ciphertext: "WholeCiphertext | ChunkedCiphertext") -> dict[str, object]:

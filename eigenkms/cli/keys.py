@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eigenkms.cli.support.files import InputFile, OutputFile
-from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
+from eigenkms.cli.support.input_file import InputFile
+from eigenkms.cli.support.options import json_option, print_result_fields, settings_options, verb
+from eigenkms.cli.support.output_file import OutputFile
 from eigenkms.cli.support.passwords import read_password
 from eigenkms.errors import InputError
 
@@ -36,7 +37,7 @@ def _public_facts(kind: str, public: dict[str, str]) -> dict[str, str]:
 @click.option("--kind", type=click.Choice(list(KINDS)), required=True, help="Kind of the key.")
 @click.option("-o", "--output", metavar="FILE", required=True, help="Keystore file to create.")
 @click.option("--force", is_flag=True, help="Replace an existing keystore; its key is lost.")
-@with_settings("password_file")
+@settings_options("password_file")
 @json_option
 def _new(*, kind: str, output: str, force: bool, settings: "Settings", as_json: bool) -> None:
     """Create a key in an encrypted keystore.
@@ -72,7 +73,7 @@ def _write(key: "PrivateKey", sink: OutputFile, password: str, *, as_json: bool)
 
     sink.write(key.seal(password, secrets.token_bytes))
     if not sink.is_stdout:
-        print_facts({"file": str(sink), **_public_facts(key.kind, dict(key.public))}, as_json=as_json)
+        print_result_fields({"file": str(sink), **_public_facts(key.kind, dict(key.public))}, as_json=as_json)
 
 
 @verb(
@@ -89,7 +90,7 @@ def _write(key: "PrivateKey", sink: OutputFile, password: str, *, as_json: bool)
     help="File whose first line is the password of FILE, if it differs from the new keystore's; it may be empty.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing keystore; its key is lost.")
-@with_settings("password_file")
+@settings_options("password_file")
 @json_option
 def _import(
     *,
@@ -123,7 +124,7 @@ def _import(
 @click.option(
     "--verify", is_flag=True, help="Open the keystore with its password and check the public values."
 )
-@with_settings("password_file")
+@settings_options("password_file")
 @json_option
 def _show(*, file: Path, verify: bool, settings: "Settings", as_json: bool) -> None:
     """Print the public values of a keystore.
@@ -137,7 +138,9 @@ def _show(*, file: Path, verify: bool, settings: "Settings", as_json: bool) -> N
         password_file = settings.get("password_file")
         password = read_password(f"keystore {file}", file=password_file, environ=os.environ)
         public = dict(open_key(file, kind, password).public)
-    print_facts({"file": str(file), "verified": verify, **_public_facts(kind, public)}, as_json=as_json)
+    print_result_fields(
+        {"file": str(file), "verified": verify, **_public_facts(kind, public)}, as_json=as_json
+    )
 
 
 command.add_command(_new)

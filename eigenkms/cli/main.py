@@ -134,7 +134,7 @@ def run(args: Sequence[str]) -> int:
         output.flush_stdout()
     except BaseException as error:  # noqa: BLE001 - the end of the line for every error
         output.abandon_broken_stdout()
-        return output.conclude(error, debug=wants_debug(args))
+        return output.exit_for(error, debug=wants_debug(args))
     return 0
 
 

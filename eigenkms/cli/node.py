@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from eigenkms.cli.support import client_runner
 from eigenkms.cli.support.logs import start_logging
-from eigenkms.cli.support.options import verb, with_settings
+from eigenkms.cli.support.options import settings_options, verb
 from eigenkms.cli.support.passwords import Ways, read_password
 from eigenkms.config.node import NodeConfig
 from eigenkms.config.schema import NODE_SETTINGS
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 @verb("node", "eigenkms node --config node.toml --password-file password.txt")
-@with_settings(*NODE_SETTINGS)
+@settings_options(*NODE_SETTINGS)
 def command(*, settings: "Settings") -> None:
     """Run an operator node.
 
@@ -88,7 +88,7 @@ def _made(path: Path, password: str) -> Path:
     """The keystore at ``path``, made where there is none."""
     import secrets
 
-    from eigenkms.cli.support.files import OutputFile
+    from eigenkms.cli.support.output_file import OutputFile
     from eigenkms.keys.keystores import new_key
     from eigenkms.storage.data_dir import make_folder
 

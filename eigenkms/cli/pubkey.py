@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 from eigenkms.cli.support import client_runner
-from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
-from eigenkms.cli.support.output import note, print_result
+from eigenkms.cli.support.options import json_option, print_result_fields, settings_options, verb
+from eigenkms.cli.support.output import print_note, print_result
 from eigenkms.cli.support.progress import Progress
 from eigenkms.config.schema import READER_SETTINGS
 from eigenkms.errors import InputError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @verb("pubkey", "eigenkms pubkey --environment sepolia --rpc-url https://rpc.example.org --json > proof.json")
-@with_settings(*client_runner.NETWORK_SETTINGS, *READER_SETTINGS)
+@settings_options(*client_runner.NETWORK_SETTINGS, *READER_SETTINGS)
 @click.option(
     "--verify", "proof", metavar="FILE", help="Verify a proof from --json, offline; needs --operators."
 )
@@ -56,27 +56,30 @@ def command(
         )
     if proof is not None and operators is not None:
         cluster, epoch = _verified(proof, operators)
-        witnesses = None if anchor is None else client_runner.ask_anchor(anchor, cluster, epoch)
+        witnesses = None if anchor is None else client_runner.check_anchor(anchor, cluster, epoch)
     else:
         with Progress("asking the operators") as progress:
             info, witnesses = client_runner.fetch_witnessed(settings, anchor, progress)
         cluster, epoch = info.cluster_id, info.epoch
     if witnesses is not None:
-        _tell(witnesses, demanded=anchored is True)
+        _print_witnesses(witnesses, demanded=anchored is True)
     if as_json:
-        print_facts(_facts(cluster, epoch, witnesses), as_json=True)
+        print_result_fields(_facts(cluster, epoch, witnesses), as_json=True)
     else:
         print_result(epoch.transcript.mpk.hex())
 
 
-def _tell(witnesses: "AnchorWitnesses", *, demanded: bool) -> None:
-    """How many agree, on stderr. Raises NetworkError if they are too few and enough are ``demanded``."""
+def _print_witnesses(witnesses: "AnchorWitnesses", *, demanded: bool) -> None:
+    """Print how many recipients agree, on stderr.
+
+    Raises NetworkError if enough are ``demanded`` and they are too few.
+    """
     from eigenkms.client.anchor_check import require_enough
 
     if demanded:
         require_enough(witnesses)
     agreeing, total = len(witnesses.agreeing), len(witnesses.agreeing) + len(witnesses.silent)
-    note(f"anchored by {agreeing} of {total} operators, and by none of them otherwise")
+    print_note(f"anchored by {agreeing} of {total} operators, and by none of them otherwise")
 
 
 def _verified(proof: str, operators: str) -> "tuple[ClusterId, CertifiedTranscript]":

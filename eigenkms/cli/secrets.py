@@ -11,8 +11,8 @@ import click
 from eigenkms.cli.exec import choose
 from eigenkms.cli.support import client_runner
 from eigenkms.cli.support.attester_options import ATTEST_SETTINGS, attester
-from eigenkms.cli.support.files import OutputFile
-from eigenkms.cli.support.options import exact_app_id_option, verb, with_settings
+from eigenkms.cli.support.options import exact_app_id_option, settings_options, verb
+from eigenkms.cli.support.output_file import OutputFile
 from eigenkms.cli.support.progress import Progress
 from eigenkms.errors import InputError
 
@@ -32,7 +32,7 @@ def command() -> None:
 @click.option("-o", "--output", metavar="FILE", help="Write here (mode 0600) instead of to stdout.")
 @click.option("--json", "as_json", is_flag=True, help="Print an object of names and values.")
 @exact_app_id_option
-@with_settings("app_id", *client_runner.NETWORK_SETTINGS, *ATTEST_SETTINGS)
+@settings_options("app_id", *client_runner.NETWORK_SETTINGS, *ATTEST_SETTINGS)
 def _get(*, name: str | None, output: str | None, as_json: bool, exact: bool, settings: "Settings") -> None:
     """Print one secret, or all as NAME=VALUE lines.
 

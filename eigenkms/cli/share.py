@@ -1,4 +1,4 @@
-"""``eigenkms share``: how an operator that lost its share, but not its keys, gets one again."""
+"""``eigenkms share``: repair for an operator that lost its share, not its keys."""
 
 import os
 import time
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eigenkms.cli.support import client_runner
-from eigenkms.cli.support.options import json_option, print_facts, verb, with_settings
-from eigenkms.cli.support.output import note, warn
+from eigenkms.cli.support.options import json_option, print_result_fields, settings_options, verb
+from eigenkms.cli.support.output import print_note, warn
 from eigenkms.cli.support.passwords import read_password
 from eigenkms.cli.support.progress import Progress
 from eigenkms.config.schema import CHAIN_SETTINGS
@@ -36,7 +36,7 @@ _SETTINGS = (
 _INTERVALS = 4
 """Boundaries that a wait lasts: one may pass while a node starts, one may fail; a key is published at one, dealt to at the next."""
 _EXTRA_SECONDS = 30.0
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 
 
 @click.group("share")
@@ -47,7 +47,7 @@ def command() -> None:
 @verb("repair", "eigenkms share repair --config node.toml --wait")
 @click.option("--reset", is_flag=True, help="Move a broken database aside and create a new one.")
 @click.option("--wait", is_flag=True, help="Wait until the running node holds the share.")
-@with_settings(*_SETTINGS)
+@settings_options(*_SETTINGS)
 @json_option
 def _repair(*, reset: bool, wait: bool, settings: "Settings", as_json: bool) -> None:
     """Report how and when this operator gets a share again.
@@ -63,17 +63,17 @@ def _repair(*, reset: bool, wait: bool, settings: "Settings", as_json: bool) -> 
     password = read_password("the node's keystores", file=settings.get("password_file"), environ=os.environ)
     keys = check_keys(saved_keystores(settings), password)
     if not reset:
-        _examine(folder, identity, password)
-    standing = _look(settings)
-    _check_member(standing, identity, keys["bn254_keystore"]["g2"])
+        _assess_store(folder, identity, password)
+    snapshot = _take_snapshot(settings)
+    _check_member(snapshot, identity, keys["bn254_keystore"]["g2"])
     aside = _reset(folder, identity, password) if reset else None
-    found = _examine(folder, identity, password)
-    facts = _facts(settings, identity, found, standing)
+    found = _assess_store(folder, identity, password)
+    facts = _facts(settings, identity, found, snapshot)
     facts |= {"data_dir": str(folder), "set_aside": None if aside is None else str(aside)}
     if wait and not facts["held"]:
-        facts |= _wait(folder, facts, settings)
-    print_facts(facts, as_json=as_json)
-    _tell(facts)
+        facts |= _wait_for_share(folder, facts, settings)
+    print_result_fields(facts, as_json=as_json)
+    _print_outlook(facts)
 
 
 def _reset(folder: Path, identity: "StoreIdentity", password: str) -> Path:
@@ -83,11 +83,11 @@ def _reset(folder: Path, identity: "StoreIdentity", password: str) -> Path:
 
     name = time.strftime("set-aside-%Y%m%dT%H%M%SZ", time.gmtime())
     aside = reset(folder, identity, password, secrets.token_bytes, aside=name)
-    note(f"what was there is in {aside}: keep it until the node holds a share again, then destroy it")
+    print_note(f"what was there is in {aside}: keep it until the node holds a share again, then destroy it")
     return aside
 
 
-def _examine(folder: Path, identity: "StoreIdentity", password: str) -> "StoreCondition":
+def _assess_store(folder: Path, identity: "StoreIdentity", password: str) -> "StoreCondition":
     from eigenkms.maintenance.repair import Health, examine
 
     found = examine(folder, identity, password)
@@ -104,23 +104,26 @@ def _examine(folder: Path, identity: "StoreIdentity", password: str) -> "StoreCo
     return found
 
 
-def _look(settings: "Settings") -> "NetworkSnapshot":
-    from eigenkms.client.network_snapshot import look
+def _take_snapshot(settings: "Settings") -> "NetworkSnapshot":
+    from eigenkms.client.network_snapshot import take_snapshot
 
     needed = client_runner.client_settings(settings)
     with Progress("asking the operators"):
-        return client_runner.run(look, needed)
+        return client_runner.run(take_snapshot, needed)
 
 
-def _check_member(standing: "NetworkSnapshot", identity: "StoreIdentity", g2: str) -> None:
-    """Raises ``InputError`` unless the chain has this operator in the set, with this key."""
+def _check_member(snapshot: "NetworkSnapshot", identity: "StoreIdentity", g2: str) -> None:
+    """Raise ``InputError`` unless the chain has this operator in the set.
+
+    Its key there must be that of the keystore.
+    """
     name = "0x" + identity.operator.hex()
-    if identity.operator in standing.rejected:
+    if identity.operator in snapshot.rejected:
         raise InputError(
-            f"repair the share of {name}: the chain's entry is unusable, {standing.rejected[identity.operator]}",
+            f"repair the share of {name}: the chain's entry is unusable, {snapshot.rejected[identity.operator]}",
             hint="register a usable BN254 key for this operator and set",
         )
-    mine = next((o for o in standing.operators if o.address == identity.operator), None)
+    mine = next((o for o in snapshot.operators if o.address == identity.operator), None)
     if mine is None:
         raise InputError(
             f"repair the share of {name}: it is not in the operator set, and only members are dealt shares",
@@ -134,19 +137,19 @@ def _check_member(standing: "NetworkSnapshot", identity: "StoreIdentity", g2: st
 
 
 def _facts(
-    settings: "Settings", identity: "StoreIdentity", found: "StoreCondition", standing: "NetworkSnapshot"
+    settings: "Settings", identity: "StoreIdentity", found: "StoreCondition", snapshot: "NetworkSnapshot"
 ) -> dict[str, Any]:
-    """Raises ``NetworkError`` where no share can come."""
+    """Return the facts of the repair. Raises ``NetworkError`` if no share can come."""
     from eigenkms.config.paths import data_dir
     from eigenkms.storage.data_dir import FolderLock
     from eigenkms.storage.open_store import LOCK_NAME
 
-    newest = standing.newest
+    newest = snapshot.newest
     if newest is None:
-        raise _without_version(standing, identity)
+        raise _without_version(snapshot, identity)
     version, threshold = int(newest.transcript.version), newest.transcript.threshold
     held = found.share is not None and found.share >= version
-    holders = standing.holders(identity.operator)
+    holders = snapshot.holders(identity.operator)
     if not held and holders < threshold:
         raise NetworkError(
             f"repair the share of 0x{identity.operator.hex()}: {holders} other operators answer and show version {version}, "
@@ -154,7 +157,7 @@ def _facts(
             hint="see eigenkms status for who is missing; the share comes when enough of them are back",
         )
     interval = settings.get("interval_blocks")
-    boundary = standing.head - standing.head % interval + interval
+    boundary = snapshot.head - snapshot.head % interval + interval
     return {
         "operator": "0x" + identity.operator.hex(),
         "cluster": identity.cluster_id.hex(),
@@ -166,16 +169,16 @@ def _facts(
         "share": None if found.share is None else int(found.share),
         "held": held,
         "next_boundary": boundary,
-        "next_boundary_seconds": round((boundary - standing.head) * settings.get("block_seconds")),
+        "next_boundary_seconds": round((boundary - snapshot.head) * settings.get("block_seconds")),
     }
 
 
-def _without_version(standing: "NetworkSnapshot", identity: "StoreIdentity") -> NetworkError:
-    others = standing.others(identity.operator)
-    if others < standing.needed:
+def _without_version(snapshot: "NetworkSnapshot", identity: "StoreIdentity") -> NetworkError:
+    others = snapshot.others(identity.operator)
+    if others < snapshot.needed:
         return NetworkError(
             f"repair the share of 0x{identity.operator.hex()}: {others} other operators answered, "
-            f"{standing.needed} needed to know where the network stands",
+            f"{snapshot.needed} needed to know where the network stands",
             hint="see eigenkms status for who is missing, and check that this machine can reach them",
         )
     return NetworkError(
@@ -184,8 +187,11 @@ def _without_version(standing: "NetworkSnapshot", identity: "StoreIdentity") -> 
     )
 
 
-def _wait(folder: Path, facts: dict[str, Any], settings: "Settings") -> dict[str, Any]:
-    """Until the node on this folder holds a share as new as the network's. Raises ``InputError`` if none runs, ``NetworkError``."""
+def _wait_for_share(folder: Path, facts: dict[str, Any], settings: "Settings") -> dict[str, Any]:
+    """Wait until the node on this folder holds a share as new as the network's.
+
+    Raises ``InputError`` if no node runs; ``NetworkError`` at the deadline.
+    """
     if facts["running"] is None:
         raise InputError(
             f"wait for the share: no node runs on {folder}",
@@ -198,8 +204,8 @@ def _wait(folder: Path, facts: dict[str, Any], settings: "Settings") -> dict[str
             f"waiting for a share, which is dealt at block {facts['next_boundary']} or at the boundary after it"
         )
         while (share := _newest_share(folder)) is None or share < facts["version"]:
-            _check_still(folder, deadline, seconds)
-            time.sleep(_LOOK_SECONDS)
+            _check_waiting(folder, deadline, seconds)
+            time.sleep(_POLL_SECONDS)
     return {"share": share, "held": True}
 
 
@@ -214,7 +220,7 @@ def _newest_share(folder: Path) -> int | None:
         return None  # a node that starts with an empty folder has not made its database yet
 
 
-def _check_still(folder: Path, deadline: float, seconds: float) -> None:
+def _check_waiting(folder: Path, deadline: float, seconds: float) -> None:
     from eigenkms.storage.data_dir import FolderLock
     from eigenkms.storage.open_store import LOCK_NAME
 
@@ -227,16 +233,16 @@ def _check_still(folder: Path, deadline: float, seconds: float) -> None:
         )
 
 
-def _tell(facts: dict[str, Any]) -> None:
+def _print_outlook(facts: dict[str, Any]) -> None:
     if facts["held"]:
         return
     when = f"at block {facts['next_boundary']}, in about {facts['next_boundary_seconds']} seconds"
     if facts["running"] is None:
-        note(
+        print_note(
             f"hint: start the node; the share comes at the first or second boundary after its start, the next one is {when}"
         )
     else:
-        note(f"note: the share comes {when}, or at the boundary after it; --wait waits for it")
+        print_note(f"note: the share comes {when}, or at the boundary after it; --wait waits for it")
 
 
 command.add_command(_repair)

@@ -3,7 +3,7 @@
 import platform
 
 from eigenkms import __version__
-from eigenkms.cli.support.options import json_option, print_facts, verb
+from eigenkms.cli.support.options import json_option, print_result_fields, verb
 
 
 @verb("version", "eigenkms version --json")
@@ -32,4 +32,4 @@ def command(*, as_json: bool) -> None:
     }
     if not as_json and not facts["fallbacks"]:
         del facts["fallbacks"]
-    print_facts(facts, as_json=as_json)
+    print_result_fields(facts, as_json=as_json)

@@ -2,7 +2,7 @@
 
 docs/library.md shows how to use it.
 
-Each name is loaded from its module when it is first used, so that what needs no network starts without it.
+Each name is loaded from its module at its first use, so that the parts without a network start without it.
 """
 
 import importlib
@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from eigenkms.chain.config import Finality as Finality
     from eigenkms.client.api import Client as Client
-    from eigenkms.client.api import ClientSettings as ClientSettings
-    from eigenkms.client.api import ClusterInfo as ClusterInfo
     from eigenkms.client.api import encrypt as encrypt
     from eigenkms.client.api import encrypt_stream as encrypt_stream
     from eigenkms.client.api import open_client as open_client
@@ -20,11 +18,13 @@ if TYPE_CHECKING:
     from eigenkms.client.attesters import ConfidentialSpaceAttester as ConfidentialSpaceAttester
     from eigenkms.client.attesters import EcdsaAttester as EcdsaAttester
     from eigenkms.client.ciphertexts import decrypt_stream as decrypt_stream
+    from eigenkms.client.cluster_info import ClusterInfo as ClusterInfo
     from eigenkms.client.errors import AttesterError as AttesterError
     from eigenkms.client.errors import KeyChangedError as KeyChangedError
     from eigenkms.client.errors import NoVersionError as NoVersionError
     from eigenkms.client.errors import QuorumError as QuorumError
     from eigenkms.client.release_environment import Secrets as Secrets
+    from eigenkms.client.settings import ClientSettings as ClientSettings
     from eigenkms.protocols.wire.authorisation import Authorisation as Authorisation
     from eigenkms.protocols.wire.authorisation import Scope as Scope
     from eigenkms.types import AppId as AppId
@@ -34,15 +34,15 @@ _PLACES = {
     "eigenkms.chain.config": ("Finality",),
     "eigenkms.client.api": (
         "Client",
-        "ClientSettings",
-        "ClusterInfo",
         "encrypt",
         "encrypt_stream",
         "open_client",
     ),
     "eigenkms.client.attesters": ("Attester", "ConfidentialSpaceAttester", "EcdsaAttester"),
     "eigenkms.client.ciphertexts": ("decrypt_stream",),
+    "eigenkms.client.cluster_info": ("ClusterInfo",),
     "eigenkms.client.release_environment": ("Secrets",),
+    "eigenkms.client.settings": ("ClientSettings",),
     "eigenkms.client.errors": ("AttesterError", "KeyChangedError", "NoVersionError", "QuorumError"),
     "eigenkms.protocols.wire.authorisation": ("Authorisation", "Scope"),
     "eigenkms.types": ("AppId", "ExactAppId"),

@@ -1,8 +1,8 @@
-"""Where a client finds operators: sockets from the chain, and newer addresses from signed peer records.
+"""Addresses of operators: sockets from the chain, and signed peer records.
 
-A version is held by its recipients, of whom some may have left the operator set since. They are *former* operators here: asked
-for partial signatures, never for their word on the newest version. Their sockets are those that the chain gives for the version's
-block; their records are verified against the keys that they had in it.
+The recipients of a version hold it, and some of them may have left the operator set since. Here they are *former* operators: asked
+for partial signatures, never for their statement on the newest version. Their sockets are those that the chain gives for the
+version's block. Their records are verified against the keys that they had in it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,23 +17,29 @@ from eigenkms.protocols.wire.peer_claims import ClaimStanding, PeerClaim, dial_o
 from eigenkms.protocols.wire.peer_record import PeerRecord, read_peer_record
 from eigenkms.types import ClusterId, OperatorAddress
 
-Place = tuple[PeerId, tuple[str, ...]]
+PeerLocation = tuple[PeerId, tuple[str, ...]]
 """A peer, and the addresses to dial it at."""
 
 
 class AddressBook:
-    """Operators with the peers that answer for them. Pure state; a thread may read while another one changes it."""
+    """Operators, and the peers that answer for them.
+
+    Pure state; a thread may read while another one changes it.
+    """
 
     def __init__(self, cluster: ClusterId, operators: Sequence[ChainOperator]) -> None:
         self._cluster = cluster
         self._operators: dict[OperatorAddress, ChainOperator] = {}
         self._former: dict[OperatorAddress, ChainOperator] = {}
         self._records: dict[OperatorAddress, PeerRecord] = {}
-        self._unclaimed: dict[bytes, Frame] = {}
-        self.update(operators)
+        self._pending_records: dict[bytes, Frame] = {}
+        self.set_operators(operators)
 
-    def update(self, operators: Sequence[ChainOperator]) -> None:
-        """Take a newer operator set. Of an operator with another socket or key than before, the record is forgotten."""
+    def set_operators(self, operators: Sequence[ChainOperator]) -> None:
+        """Adopt a newer operator set.
+
+        The record of an operator is dropped if its socket or key has changed.
+        """
         before = self._operators
         self._operators = {o.address: o for o in operators}
         former = self._former | before
@@ -43,17 +49,18 @@ class AddressBook:
             for a, record in self._records.items()
             if a not in self._operators or self._operators[a] == former.get(a)
         }
-        self._unclaimed = {}
+        self._pending_records = {}
 
-    def admit(self, recipients: Iterable[ChainOperator]) -> set[OperatorAddress]:
-        """Take the recipients of a version. Who is not in today's set is a former operator.
+    def add_recipients(self, recipients: Iterable[ChainOperator]) -> set[OperatorAddress]:
+        """Add the recipients of a version.
 
-        Returns those of them for whom a record was waiting. CPU-bound: a pairing for each.
+        A recipient outside today's set is a former operator. Returns the recipients for which a record was pending. CPU-bound: a
+        pairing for each.
         """
         new = {o.address: o for o in recipients if self._find(o.address) is None}
         self._former = self._former | new
-        waiting = [frame for frame in self._unclaimed.values() if frame.sender in new]
-        return self.learn(waiting)
+        waiting = [frame for frame in self._pending_records.values() if frame.sender in new]
+        return self.add_records(waiting)
 
     @property
     def operators(self) -> tuple[OperatorAddress, ...]:
@@ -64,36 +71,39 @@ class AddressBook:
         return self._operators.get(operator) or self._former.get(operator)
 
     def key_of(self, operator: OperatorAddress) -> bytes | None:
-        """An operator's key of today; of a former one, the key that it had."""
+        """Return an operator's key of today, or the last key of a former operator."""
         found = self._find(operator)
         return None if found is None else found.key
 
-    def peer_of(self, operator: OperatorAddress) -> Place | None:
-        """The peer and the addresses to dial: of its newest record, else of its socket on chain.
+    def peer_of(self, operator: OperatorAddress) -> PeerLocation | None:
+        """Return the peer and its addresses: of the newest record, else of the socket.
 
-        Where several operators name one peer, only one of them can be it: the peer is looked for at the same addresses, whichever
-        of them is asked for, in the order of ``protocols.wire.peer_claims``.
+        If several operators name one peer, only one of them can be it. The peer is then dialled at the same addresses for each of
+        them, in the order of ``protocols.wire.peer_claims``.
         """
-        own = self._claim(operator)
+        own = self._claimed_location(operator)
         if own is None:
             return None
         everybody = [*self._operators, *self._former]
-        rivals = [claim for other in everybody if (claim := self._claim(other)) is not None]
+        rivals = [claim for other in everybody if (claim := self._claimed_location(other)) is not None]
         return own.peer, dial_order(claim for claim in rivals if claim.peer == own.peer)[own.peer]
 
     @property
     def home(self) -> TransportAddress | None:
-        """A public address of an operator, if most of the sockets on chain that are IP addresses are public, else None.
+        """Return a public address of an operator, if most sockets on chain are public.
 
-        Few operators cannot change what it is.
+        Only sockets with an IP address count. A few operators cannot change whether there is one.
         """
         sockets = [socket for operator in self._operators if (socket := self._socket(operator)) is not None]
         public = [socket.transport for socket in sockets if socket.transport.is_public]
         private = [socket.transport for socket in sockets if socket.transport.is_public is False]
         return public[0] if len(public) > len(private) else None
 
-    def _claim(self, operator: OperatorAddress) -> PeerClaim[PeerId] | None:
-        """Which peer the operator says to be, and where: by its record, and by its socket if that names the same peer."""
+    def _claimed_location(self, operator: OperatorAddress) -> PeerClaim[PeerId] | None:
+        """Return the peer that the operator claims to be, and its addresses.
+
+        They are those of its record, and of its socket too if that names the same peer.
+        """
         record, socket = self._records.get(operator), self._socket(operator)
         if record is None:
             return (
@@ -114,11 +124,11 @@ class AddressBook:
         except InputError:
             return None
 
-    def learn(self, frames: Iterable[Frame]) -> set[OperatorAddress]:
-        """Take peer records; returns operators whose peer or addresses changed. CPU-bound: a pairing for each change.
+    def add_records(self, frames: Iterable[Frame]) -> set[OperatorAddress]:
+        """Add peer records; return the operators whose peer or addresses changed.
 
-        A record with an address that is none is passed over. Records of strangers wait, for they may be recipients of a version
-        that is yet to be seen.
+        CPU-bound: a pairing for each change. A record with an invalid address is dropped. Records of unknown operators are kept,
+        since they may be recipients of a version that is shown later.
         """
         changed = set()
         for frame in frames:
@@ -128,7 +138,7 @@ class AddressBook:
                     parse_transport(address)
             except (RemoteProtocolError, InputError):
                 continue
-            key, known = self.key_of(record.operator), self._claim(record.operator)
+            key, known = self.key_of(record.operator), self._claimed_location(record.operator)
             older = self._records.get(record.operator)
             if frame.cluster != self._cluster or frame.session != NO_SESSION:
                 continue
@@ -150,5 +160,5 @@ class AddressBook:
 
     def _keep_waiting(self, frame: Frame) -> None:
         """Room for as many as one answer of each operator can hold."""
-        if len(self._unclaimed) < MAX_RECORDS * len(self._operators):
-            self._unclaimed[frame.encoded] = frame
+        if len(self._pending_records) < MAX_RECORDS * len(self._operators):
+            self._pending_records[frame.encoded] = frame

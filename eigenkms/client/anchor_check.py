@@ -1,16 +1,18 @@
-"""What the anchor says of a verified version: a second opinion of the same operators, given to everybody alike.
+"""Comparison of a verified version with the anchor.
 
-The certificate proves a version. The anchor shows besides that its recipients say the same in a place that everybody sees: if
-so many had been bought, or so many keys stolen, that a second transcript was certified for the same version, whoever was shown
-that one finds the first in the registry. So one recipient that wrote something else is enough to stop; entries of nobody else
-count, and silence proves nothing, as a version is anchored after it is certified.
+The certificate proves a version. The anchor also shows that its recipients state the same in a place that all clients see. Suppose
+that an attacker controls so many keys that a second transcript is certified for the same version: a client that is shown the second
+one finds the first in the registry. So one recipient that wrote another transcript is enough to stop. Only entries of recipients
+count, and a missing entry proves nothing, since a version is anchored after it is certified.
 """
 
 from dataclasses import dataclass
 
 from eigenkms.chain.anchor import Anchor, Commitment, commitment_to, open_anchor
-from eigenkms.client.api import ClientSettings, ClusterInfo, open_client
-from eigenkms.client.version_discovery import Progress, silent
+from eigenkms.client.api import open_client
+from eigenkms.client.cluster_info import ClusterInfo
+from eigenkms.client.progress import ProgressCallback, ignore_progress
+from eigenkms.client.settings import ClientSettings
 from eigenkms.errors import InputError, NetworkError, VerificationError
 from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.types import OperatorAddress
@@ -18,7 +20,10 @@ from eigenkms.types import OperatorAddress
 
 @dataclass(frozen=True)
 class AnchorWitnesses:
-    """Recipients of a version that anchored exactly this transcript, ascending; and the others, who wrote nothing."""
+    """The recipients that anchored this transcript, and those without an entry.
+
+    Both are ascending.
+    """
 
     agreeing: tuple[OperatorAddress, ...]
     silent: tuple[OperatorAddress, ...]
@@ -26,14 +31,17 @@ class AnchorWitnesses:
 
     @property
     def enough(self) -> bool:
-        """Whether at least a threshold of recipients agrees: any two such groups share a correct one if fewer than n/3 lie."""
+        """Whether at least a threshold of recipients agrees.
+
+        Any two such groups share a correct recipient if fewer than n/3 are dishonest.
+        """
         return len(self.agreeing) >= self.threshold
 
 
-async def ask_anchor(anchor: Anchor, epoch: CertifiedTranscript) -> AnchorWitnesses:
-    """Who anchored this version.
+async def check_anchor(anchor: Anchor, epoch: CertifiedTranscript) -> AnchorWitnesses:
+    """Return the recipients that anchored this version, and the others.
 
-    Raises ``VerificationError``, naming them, if recipients wrote something else for it; ``ChainError``.
+    Raises ``VerificationError`` naming the recipients that wrote another transcript for it; ``ChainError``.
     """
     transcript = epoch.transcript
     mine, recipients = commitment_to(transcript), transcript.recipients
@@ -74,23 +82,26 @@ def require_enough(witnesses: AnchorWitnesses) -> None:
 
 
 async def fetch_witnessed(
-    settings: ClientSettings, progress: Progress = silent
+    settings: ClientSettings, progress: ProgressCallback = ignore_progress
 ) -> tuple[ClusterInfo, AnchorWitnesses]:
-    """``Client.fetch``, and what the anchor says of the version: asked before its key is pinned.
+    """Call ``Client.fetch`` with a check against the anchor before the key is pinned.
 
-    Raises as both; ``InputError`` where no anchor is configured.
+    Raises as ``Client.fetch`` and ``check_anchor``; ``InputError`` if no anchor is configured.
     """
     if settings.anchor is None:
         raise InputError(
             "ask the anchor: none is configured",
             hint="set anchor_rpc_url, anchor_chain_id and anchor_registry",
         )
-    async with open_client(settings) as client, open_anchor(settings.anchor, client.cluster) as anchor:
+    async with (
+        open_client(settings) as client,
+        open_anchor(settings.anchor, client.transport.cluster) as anchor,
+    ):
         witnesses: list[AnchorWitnesses] = []
 
-        async def look(epoch: CertifiedTranscript) -> None:
+        async def check(epoch: CertifiedTranscript) -> None:
             progress("asking the anchor")
-            witnesses.append(await ask_anchor(anchor, epoch))
+            witnesses.append(await check_anchor(anchor, epoch))
 
-        info = await client.fetch(progress, look)
+        info = await client.fetch(progress, check)
     return info, witnesses[-1]

@@ -1,242 +1,150 @@
-"""What a program imports: find a cluster from the chain, verify its key, encrypt, decrypt (docs/protocol.md, Clients).
+"""The client: find a cluster, verify its key, encrypt and decrypt.
 
-A client trusts only the chain. It asks operators for the newest version and believes none of them: the certificate is checked
-against the operator set that the chain had at its block, and the first time also vouched for by n−t+1 of today's operators, of
-whom at least one is honest. Decryption asks the version's recipients for partial signatures, sealed to a key made for this one
-request; the first t that combine to a key which verifies against the master public key win. If they do not combine, each is
-checked against its operator's public share, and whoever lied is named. Which version that is may change under the request.
+A client trusts only the chain (docs/protocol.md, Clients). It asks operators for the newest version and trusts none of them: the
+certificate is checked against the operator set that the chain had at its block. The first time, n−t+1 of today's operators must
+have signed for it too, of whom at least one is honest.
+
+For a decryption the recipients of the version give partial signatures, sealed to a key made for this request. The first t that
+combine to a key which verifies against the master public key win. If they do not combine, each is checked against its operator's
+public share, and the operators that sent invalid ones are named. The version may change under the request.
+
+The layers go down: this façade, ``key_recovery``, ``version_discovery``, ``transport``. ``one_shot`` opens a client for each call,
+and ``ciphertexts`` needs no network.
 
 >>> async with open_client(settings) as client:
 ...     plaintext = await client.decrypt(AppId("my-app"), ciphertext)
-
-What needs no network stands in ``client.ciphertexts``.
 """
 
 import io
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
+from typing import Final
 
 import trio
 
-from eigenkms.applications import Applications, AppRelease, UnusableReleaseError
-from eigenkms.chain.anchor import AnchorConfig
+from eigenkms.applications import Applications
 from eigenkms.chain.applications import applications_of
-from eigenkms.chain.certificate_check import verify_epoch
-from eigenkms.chain.config import ChainConfig, Finality
-from eigenkms.chain.operator_set import RawOperatorSet
-from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.client import ciphertexts
-from eigenkms.client.address_book import AddressBook, Place
 from eigenkms.client.attesters import Attester
 from eigenkms.client.ciphertexts import NEWEST, Readable, Writable, open_ciphertext
-from eigenkms.client.evidence import EvidenceGathering, EvidenceReport
-from eigenkms.client.key_recovery import KeyRecovery
+from eigenkms.client.cluster_info import ClusterInfo
+from eigenkms.client.evidence import EvidenceReport, EvidenceSurvey
+from eigenkms.client.key_recovery import KeyQuery, KeyRecovery
 from eigenkms.client.known_clusters import KnownClusters
-from eigenkms.client.release_environment import MAX_SEALED_BYTES, Secrets, parse_environment
-from eigenkms.client.version_discovery import Failures, Progress, VersionDiscovery, VersionListener, silent
+from eigenkms.client.progress import ProgressCallback, ignore_progress
+from eigenkms.client.release_environment import (
+    Secrets,
+    confirmed_release,
+    open_sealed_environment,
+    parse_environment,
+)
+from eigenkms.client.settings import ClientSettings
+from eigenkms.client.transport import ClientTransport, open_transport
+from eigenkms.client.version_discovery import VersionDiscovery
 from eigenkms.crypto.app_ids import canonical
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
 from eigenkms.errors import InputError, NetworkError, VerificationError
-from eigenkms.p2p.host import Host, open_host
-from eigenkms.p2p.identity import PeerKey
-from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.protocols.wire.session import cluster_id
-from eigenkms.types import AppId, ClusterId, OperatorAddress, Version
+from eigenkms.types import AppId, OperatorAddress, Version
 
 log = logging.getLogger(__name__)
 
-Witness = Callable[[CertifiedTranscript], Awaitable[None]]
-"""Looks at a version that is verified; raises for one that must not be used."""
+VersionCheck = Callable[[CertifiedTranscript], Awaitable[None]]
+"""Called with a verified version before its key is pinned; raises if the version must not be used."""
 
-CHUNKS_AT_ONCE = 32
-"""How many of a stream are decrypted before a cancellation is noticed; with the usual ones, 2 MiB."""
-
-
-@dataclass(frozen=True)
-class ClientSettings:
-    """``rpc_url`` is one URL or several, the preferred one first. ``timeout``: seconds for all that one call asks of the network.
-    ``app_controller``: where applications are looked up, for ``fetch_secrets`` alone; ``anchor``: for ``anchor_check`` alone.
-    """
-
-    rpc_url: str | Sequence[str] = field(repr=False)
-    chain_id: int
-    avs: bytes
-    operator_set_id: int
-    allocation_manager: bytes
-    key_registrar: bytes
-    finality: Finality
-    known_clusters_path: Path
-    timeout: float = 20.0
-    app_controller: bytes | None = None
-    anchor: AnchorConfig | None = None
-
-    @property
-    def chain(self) -> ChainConfig:
-        return ChainConfig(
-            rpc_url=self.rpc_url,
-            chain_id=self.chain_id,
-            avs=self.avs,
-            operator_set_id=self.operator_set_id,
-            allocation_manager=self.allocation_manager,
-            key_registrar=self.key_registrar,
-            finality=self.finality,
-            app_controller=self.app_controller,
-        )
-
-
-@dataclass(frozen=True)
-class ClusterInfo:
-    """A cluster as verified: the version whose certificate proves its master public key."""
-
-    cluster_id: ClusterId
-    epoch: CertifiedTranscript = field(repr=False)
-
-    @property
-    def mpk(self) -> bytes:
-        """Master public key, G2, 96 bytes."""
-        return self.epoch.transcript.mpk
-
-    @property
-    def version(self) -> Version:
-        return self.epoch.transcript.version
-
-    @property
-    def threshold(self) -> int:
-        """Partial signatures that a decryption needs."""
-        return self.epoch.transcript.threshold
-
-    @property
-    def operators(self) -> tuple[OperatorAddress, ...]:
-        """Who holds shares of this version, ascending."""
-        return self.epoch.transcript.recipients.addresses
-
-    def recipient(self, app_id: AppId) -> Recipient:
-        """An application of this cluster, to encrypt to. Raises ``InputError`` for an address with a wrong checksum."""
-        return Recipient(canonical(app_id), self.cluster_id, self.mpk)
+CHUNKS_AT_ONCE: Final = 32
+"""Chunks of a stream that are decrypted before a cancellation takes effect; with those of the usual size, 2 MiB."""
 
 
 class Client:
-    """Connections and the verified version are kept between calls. Made by ``open_client``."""
+    """A check of a verified version before its key is pinned; raises to refuse it."""
 
     def __init__(
         self,
         settings: ClientSettings,
-        chain: OperatorSetSource,
-        host: Host,
+        transport: ClientTransport,
         applications: Applications | None = None,
     ) -> None:
+        self.transport = transport
         self._settings = settings
-        self._chain = chain
-        self._host = host
         self._applications = applications
-        self.cluster = cluster_id(settings.chain.cluster)
         self._known = KnownClusters(settings.known_clusters_path)
-        self._directory: AddressBook | None = None
         self._epoch: CertifiedTranscript | None = None
-        self._limiter = trio.CapacityLimiter(1)
 
     # -- the cluster -----------------------------------------------------------------------------------------
 
-    async def fetch(self, progress: Progress = silent, witness: Witness | None = None) -> ClusterInfo:
-        """The newest version, verified; ``witness`` is called with it before its key is pinned, and may raise.
+    async def fetch(
+        self, progress: ProgressCallback = ignore_progress, check: VersionCheck | None = None
+    ) -> ClusterInfo:
+        """Return the newest version, verified.
 
-        Raises ``NoVersionError``, ``QuorumError``, ``ChainError``, ``VerificationError``.
+        ``check`` is called with it before its key is pinned, and may raise. Raises ``NoVersionError``, ``QuorumError``,
+        ``ChainError``, ``VerificationError``.
         """
         await self.refresh()
         deadline = trio.current_time() + self._settings.timeout
-        return ClusterInfo(self.cluster, await self._find(progress, deadline, deadline, witness))
+        epoch = await self._discover_version(progress, deadline, deadline, check)
+        return ClusterInfo(self.transport.cluster, epoch)
 
     async def refresh(self) -> None:
         """Read today's operator set. Raises ``ChainError``."""
-        found = await self._chain.operators_at(await self._chain.head())
-        if self._directory is None:
-            self._directory = AddressBook(self.cluster, found.operators)
-        else:
-            self._directory.update(found.operators)
-        self._host.set_home(self._directory.home)
+        await self.transport.refresh()
 
-    async def _find(
-        self, progress: Progress, hurry_at: float, deadline: float, witness: Witness | None = None
+    async def _discover_version(
+        self,
+        progress: ProgressCallback,
+        relax_at: float,
+        deadline: float,
+        check: VersionCheck | None = None,
     ) -> CertifiedTranscript:
-        """The newest version that enough of today's operators vouch for. Pins its key, if none is pinned yet.
+        """Return the newest version that enough operators signed for, and pin its key.
 
-        If one is pinned, any verified version will do from ``hurry_at`` on.
+        If a key is pinned already, any verified version will do from ``relax_at`` on.
         """
-        assert self._directory is not None
-        pinned = await trio.to_thread.run_sync(self._known.get, self.cluster)
-        progress(f"{len(self._directory.operators)} operators on chain")
-        gathering = VersionDiscovery(self, self._directory, progress, {})
+        cluster = self.transport.cluster
+        pinned = await trio.to_thread.run_sync(self._known.get, cluster)
+        progress(f"{len(self.transport.operators)} operators on chain")
+        discovery = VersionDiscovery(self.transport, {}, progress)
         with trio.CancelScope(deadline=deadline):
-            await gathering.witnesses(deadline if pinned is None else hurry_at)
-        epoch = gathering.newest()
-        is_pinned = await trio.to_thread.run_sync(self._known.check, self.cluster, epoch.transcript.mpk)
+            await discovery.collect_statements(deadline if pinned is None else relax_at)
+        epoch = discovery.newest()
+        is_pinned = await trio.to_thread.run_sync(self._known.check, cluster, epoch.transcript.mpk)
         if not is_pinned:
-            gathering.require_witnesses(epoch.transcript.mpk)
-        if witness is not None:
-            await witness(epoch)
+            discovery.require_statements(epoch.transcript.mpk)
+        if check is not None:
+            await check(epoch)
         if not is_pinned:
-            await trio.to_thread.run_sync(self._known.pin, self.cluster, epoch.transcript.mpk)
+            await trio.to_thread.run_sync(self._known.pin, cluster, epoch.transcript.mpk)
         self._epoch = epoch
         return epoch
 
-    async def survey(
-        self,
-        verified: dict[bytes, CertifiedTranscript],
-        lost: Failures,
-        within: float,
-        listener: VersionListener,
-    ) -> None:
-        """Hear of all versions that today's operators know; see ``VersionDiscovery.survey``."""
-        assert self._directory is not None
-        await VersionDiscovery(self, self._directory, silent, verified).survey(lost, within, listener)
-
-    def peer_of(self, operator: OperatorAddress) -> Place | None:
-        """The peer that the operator is thought to be, and where."""
-        return None if self._directory is None else self._directory.peer_of(operator)
-
-    async def ask(self, operator: OperatorAddress, method: str, body: bytes, within: float) -> bytes:
-        """One call to an operator; raises ``NetworkError`` also for one without a usable address."""
-        peer = self.peer_of(operator)
-        if peer is None:
-            raise NetworkError(f"call operator 0x{operator.hex()}: its socket on chain cannot be dialled")
-        self._host.set_addresses(*peer)
-        return await self._host.call(peer[0], rpc_methods.CLIENT_PROTOCOL, method, body, timeout=within)
-
     @property
     def version(self) -> Version | None:
-        """The key version that decryptions are asked of."""
+        """The key version that the next decryption asks for first; None at the start."""
         return None if self._epoch is None else self._epoch.transcript.version
 
-    async def verify(self, epoch: CertifiedTranscript) -> RawOperatorSet:
-        """The set at its block, by the chain. Raises ``VerificationError`` unless it certified ``epoch``, or ``ChainError``."""
-        return await verify_epoch(self._chain, self.cluster, epoch)
-
     async def fetch_evidence(
-        self, operators: Sequence[OperatorAddress] = (), progress: Progress = silent
+        self, operators: Sequence[OperatorAddress] = (), progress: ProgressCallback = ignore_progress
     ) -> EvidenceReport:
-        """What today's operators, or those given, hold against others; each piece verified, also against the chain.
+        """Return verified evidence that ``operators``, or all of today, hold.
 
-        Works before there is a key. Raises ``ChainError``, and ``InputError`` for one who is no operator.
+        Works before there is a key. Raises ``ChainError``, and ``InputError`` for an address that is no operator of today.
         """
         try:
             await self.fetch(progress)
         except (NetworkError, VerificationError) as error:
             log.debug("evidence is read without a verified version: %s", error)
-        assert self._directory is not None
         for operator in operators:
-            if operator not in self._directory.operators:
+            if operator not in self.transport.operators:
                 raise InputError(
                     f"ask 0x{operator.hex()} for evidence: it is not an operator of this set today"
                 )
-        gathering = EvidenceGathering(self._chain, self.cluster, self.ask, progress)
+        survey = EvidenceSurvey(self.transport, progress)
         with trio.move_on_after(self._settings.timeout):
-            await gathering.run(operators or self._directory.operators)
-        return gathering.result()
+            await survey.run(operators or self.transport.operators)
+        return survey.result()
 
     # -- secrets ---------------------------------------------------------------------------------------------
 
@@ -244,44 +152,50 @@ class Client:
         self,
         app_id: AppId,
         ciphertext_version: int = NEWEST,
-        progress: Progress = silent,
+        progress: ProgressCallback = ignore_progress,
         *,
         attester: Attester | None = None,
     ) -> ApplicationKey:
-        """The application's key for ciphertexts of this version, verified against the master public key: ``client.ciphertexts``
-        decrypts with it.
+        """Return the application's key for ciphertexts of this version, verified.
 
-        The version that gave the last key is asked first. While versions change, others are found and asked besides, within
-        the one timeout. ``attester`` proves the right to the key to each operator; without one nothing is shown, which only a
-        devnet's operators accept. Raises ``QuorumError`` naming who did not answer, ``RefusedError`` if too many refused,
-        ``AttesterError`` if there was no evidence to show, ``InputError`` for an address with a wrong checksum.
+        ``client.ciphertexts`` decrypts with it. The version that gave the last key is asked first. While versions change, others
+        are looked for and asked too, within the one timeout. ``attester`` proves the right to the key to each operator. Without one
+        no evidence is shown, which only operators of a devnet accept.
+
+        Raises ``QuorumError`` naming the operators that did not answer, ``RefusedError`` if too many refused, ``AttesterError`` if
+        there was no evidence to show, ``InputError`` for an address with a wrong checksum.
         """
         app_id = canonical(app_id)
         if self._epoch is None:
             await self.refresh()
         timeout = self._settings.timeout
         deadline = trio.current_time() + timeout
-        epoch = self._epoch or await self._find(progress, deadline - timeout / 2, deadline)
-        pursuit = KeyRecovery(self, app_id, ciphertext_version, attester, progress, timeout)
+        epoch = self._epoch or await self._discover_version(progress, deadline - timeout / 2, deadline)
+        query = KeyQuery(app_id, ciphertext_version, attester, timeout)
+        recovery = KeyRecovery(self.transport, query, progress)
         with trio.CancelScope(deadline=deadline):
-            await pursuit.run(epoch)
-        self._epoch = pursuit.epoch
-        if pursuit.app_key is None or pursuit.epoch is None:
-            raise pursuit.too_few()
-        for liar in sorted(pursuit.liars):
-            log.warning("operator 0x%s sent a false partial signature", liar.hex())
-        return ApplicationKey(Recipient(app_id, self.cluster, pursuit.epoch.transcript.mpk), pursuit.app_key)
+            await recovery.run(epoch)
+        found = recovery.result
+        self._epoch = None if found is None else found.epoch
+        if found is None:
+            raise recovery.quorum_error()
+        for operator in sorted(recovery.invalid_signers):
+            log.warning("operator 0x%s sent a false partial signature", operator.hex())
+        recipient = Recipient(app_id, self.transport.cluster, found.epoch.transcript.mpk)
+        return ApplicationKey(recipient, found.app_key)
 
     async def decrypt(
         self,
         app_id: AppId,
         ciphertext: bytes,
-        progress: Progress = silent,
+        progress: ProgressCallback = ignore_progress,
         *,
         attester: Attester | None = None,
     ) -> bytes:
-        """The plaintext. Raises ``VerificationError`` for a wrong application, cluster or changed ciphertext; where the ciphertext
-        names another cluster, before anybody is asked. Else as ``application_key``.
+        """Return the plaintext.
+
+        Raises ``VerificationError`` for a wrong application, cluster or changed ciphertext: before any operator is asked, if the
+        ciphertext names another cluster. Else as ``application_key``.
         """
         plaintext = io.BytesIO()
         await self.decrypt_stream(app_id, io.BytesIO(ciphertext), plaintext, progress, attester=attester)
@@ -292,125 +206,59 @@ class Client:
         app_id: AppId,
         source: Readable,
         sink: Writable,
-        progress: Progress = silent,
+        progress: ProgressCallback = ignore_progress,
         *,
         attester: Attester | None = None,
     ) -> None:
-        """From ``source`` to its end, in constant memory for version 2. Raises as ``decrypt``, perhaps after the beginning of the
-        plaintext was written. A cancellation waits for ``source`` and ``sink``.
+        """Decrypt ``source`` to its end into ``sink``, in constant memory for version 2.
+
+        Raises as ``decrypt``, perhaps after the beginning of the plaintext was written. A cancellation waits for ``source`` and
+        ``sink``.
         """
         ciphertext = await trio.to_thread.run_sync(open_ciphertext, source)
-        ciphertext.check_cluster(self.cluster)
+        ciphertext.check_cluster(self.transport.cluster)
         key = await self.application_key(app_id, ciphertext.version, progress, attester=attester)
         pieces = ciphertext.plaintext(key)
         while await trio.to_thread.run_sync(_write_some, pieces, sink):
             pass
 
     async def fetch_secrets(
-        self, app_id: AppId, attester: Attester | None = None, progress: Progress = silent
+        self,
+        app_id: AppId,
+        attester: Attester | None = None,
+        progress: ProgressCallback = ignore_progress,
     ) -> Secrets:
-        """The environment of the application's confirmed release: the public one, and over it what was encrypted.
+        """Return the environment of the application's confirmed release.
 
-        Raises ``InputError`` if there is no such application or no release, ``UnusableReleaseError`` if its environment is none,
-        ``ChainError``; and as ``decrypt``. Where nothing is encrypted, no operator is asked.
+        Encrypted values replace public ones. Raises ``InputError`` if there is no such application or no release,
+        ``UnusableReleaseError`` if its environment is none, ``ChainError``; and as ``decrypt``. If nothing is encrypted, no
+        operator is asked.
         """
         app_id = canonical(app_id)
-        release = await self._release(app_id)
+        release = await confirmed_release(self._applications, app_id)
         values = parse_environment(release.public_env, "public")
         if release.encrypted_env:
-            plaintext = await self._open_environment(app_id, release.encrypted_env, attester, progress)
+            plaintext = await self._decrypt_environment(app_id, release.encrypted_env, attester, progress)
             values |= parse_environment(plaintext, "encrypted")
         return Secrets(values)
 
-    async def _release(self, app_id: AppId) -> AppRelease:
-        if self._applications is None:
-            raise InputError(
-                f"look up application {app_id!r}: the contract that knows applications is not configured",
-                hint="give its address as app_controller",
-            )
-        application = await self._applications.lookup(app_id)
-        if application is None:
-            raise InputError(
-                f"look up application {app_id!r}: the chain knows no such application",
-                hint="give its address, 0x and 40 hex digits, as it was created",
-            )
-        if application.release is None:
-            raise InputError(
-                f"look up application {app_id!r}: it has no confirmed release",
-                hint="publish one, and have it confirmed",
-            )
-        return application.release
-
-    async def _open_environment(
-        self, app_id: AppId, sealed: bytes, attester: Attester | None, progress: Progress
+    async def _decrypt_environment(
+        self, app_id: AppId, sealed: bytes, attester: Attester | None, progress: ProgressCallback
     ) -> bytes:
-        if len(sealed) > MAX_SEALED_BYTES:
-            raise UnusableReleaseError(f"read the encrypted environment: more than {MAX_SEALED_BYTES} bytes")
-        try:
-            ciphertext = open_ciphertext(io.BytesIO(sealed))
-        except InputError as error:
-            raise UnusableReleaseError(f"read the encrypted environment: {error}", hint=error.hint) from error
-        ciphertext.check_cluster(self.cluster)
+        ciphertext = open_sealed_environment(sealed)
+        ciphertext.check_cluster(self.transport.cluster)
         key = await self.application_key(app_id, ciphertext.version, progress, attester=attester)
         return await trio.to_thread.run_sync(ciphertexts.decrypt, key, sealed)
 
 
 @asynccontextmanager
 async def open_client(settings: ClientSettings) -> AsyncIterator[Client]:
-    """A client with its own ephemeral peer id, connected on demand.
+    """Open a client with an ephemeral peer id of its own, connected on demand.
 
     Raises ``ChainError`` if the chain is not what was configured.
     """
-    async with open_chain(settings.chain) as chain, open_host(PeerKey.generate()) as host:
-        yield Client(settings, chain, host, applications_of(chain))
-
-
-async def fetch_cluster(settings: ClientSettings, progress: Progress = silent) -> ClusterInfo:
-    """One-shot ``Client.fetch``."""
-    async with open_client(settings) as client:
-        return await client.fetch(progress)
-
-
-async def fetch_application_key(
-    settings: ClientSettings,
-    app_id: AppId,
-    ciphertext_version: int = NEWEST,
-    progress: Progress = silent,
-    *,
-    attester: Attester | None = None,
-) -> ApplicationKey:
-    """One-shot ``Client.application_key``."""
-    async with open_client(settings) as client:
-        return await client.application_key(app_id, ciphertext_version, progress, attester=attester)
-
-
-async def decrypt(
-    settings: ClientSettings,
-    app_id: AppId,
-    ciphertext: bytes,
-    progress: Progress = silent,
-    *,
-    attester: Attester | None = None,
-) -> bytes:
-    """One-shot ``Client.decrypt``."""
-    async with open_client(settings) as client:
-        return await client.decrypt(app_id, ciphertext, progress, attester=attester)
-
-
-async def fetch_secrets(
-    settings: ClientSettings, app_id: AppId, attester: Attester | None = None, progress: Progress = silent
-) -> Secrets:
-    """One-shot ``Client.fetch_secrets``."""
-    async with open_client(settings) as client:
-        return await client.fetch_secrets(app_id, attester, progress)
-
-
-async def fetch_evidence(
-    settings: ClientSettings, operators: Sequence[OperatorAddress] = (), progress: Progress = silent
-) -> EvidenceReport:
-    """One-shot ``Client.fetch_evidence``."""
-    async with open_client(settings) as client:
-        return await client.fetch_evidence(operators, progress)
+    async with open_transport(settings.chain) as transport:
+        yield Client(settings, transport, applications_of(transport.chain))
 
 
 def encrypt(info: ClusterInfo, app_id: AppId, plaintext: bytes, version: int = NEWEST) -> bytes:
@@ -422,12 +270,15 @@ def encrypt(info: ClusterInfo, app_id: AppId, plaintext: bytes, version: int = N
 
 
 def encrypt_stream(info: ClusterInfo, app_id: AppId, source: Readable, sink: Writable) -> int:
-    """Version 2 in constant memory, from ``source`` to its end; the bytes of plaintext. Errors as ``encrypt``."""
+    """Encrypt ``source`` to its end in version 2; return the bytes of plaintext.
+
+    Needs constant memory. Errors as ``encrypt``.
+    """
     return ciphertexts.encrypt_stream(info.recipient(app_id), source, sink)
 
 
 def _write_some(pieces: Iterator[bytes], sink: Writable) -> bool:
-    """Whether there may be more."""
+    """Write up to CHUNKS_AT_ONCE pieces; return whether there may be more."""
     written = 0
     for written, piece in enumerate(islice(pieces, CHUNKS_AT_ONCE), 1):  # noqa: B007 - counts
         sink.write(piece)

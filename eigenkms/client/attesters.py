@@ -29,19 +29,23 @@ AUDIENCE: Final = "EigenX KMS"
 """Not Google's own ``https://sts.googleapis.com``: with such a token an operator could act as the workload in Google's cloud."""
 LAUNCHER_SECONDS: Final = 15.0
 MAX_TOKEN_BYTES: Final = 48 * 1024
-"""What operators take."""
+"""Limit of the operators."""
 _AT_ONCE: Final = 8
 _LIMITER: Final = trio.lowlevel.RunVar[trio.CapacityLimiter]("tokens asked for at once")
 _PATHS: Final = {"gcp": "/v1/token", "intel": "/v1/intel/token"}
 
 
 class Attester(Protocol):
-    """One way to prove the right to a key. Write your own for a platform or a signer that is not here."""
+    """One way to prove the right to a key.
+
+    Write another one for a platform or a signer that is missing here.
+    """
 
     async def attest(self, scope: Scope) -> Authorisation:
-        """Fresh evidence for ``scope``, which it must commit to (by ``scope.nonce``, or by all that is in it).
+        """Return fresh evidence for ``scope``.
 
-        Raises ``AttesterError`` if there is none: then this operator is not asked.
+        It must commit to ``scope.nonce``, or to all of ``scope``. Raises ``AttesterError`` if there is none: then this operator is
+        not asked.
         """
         ...
 
@@ -50,7 +54,7 @@ class EcdsaAttester:
     """Signs as the account that created the application, with its key in memory."""
 
     def __init__(self, private_key: bytes, *, clock: Callable[[], float] = time.time) -> None:
-        """32 bytes. Raises ``InputError`` for what is no secp256k1 key."""
+        """Take a key of 32 bytes. Raises ``InputError`` if it is no secp256k1 key."""
         import eth_account.messages  # noqa: F401 - slow to import: now, not while requests are out
 
         self._key = _secp256k1(private_key)
@@ -65,7 +69,7 @@ class EcdsaAttester:
         return f"<EcdsaAttester 0x{self.address.hex()}>"
 
     async def attest(self, scope: Scope) -> Authorisation:
-        """A signature of now, with a nonce of its own."""
+        """Sign at the present time, with a fresh nonce."""
         nonce, issued_at = os.urandom(32), int(self._clock())
         digest = ecdsa.signing_digest(scope, nonce, issued_at)
         signature = self._key.sign_recoverable(digest, hasher=None)
@@ -80,10 +84,10 @@ def _secp256k1(private_key: bytes) -> coincurve.PrivateKey:
 
 
 class ConfidentialSpaceAttester:
-    """Asks the launcher of a Confidential Space VM for tokens, which Google's or Intel's service signs.
+    """Gets tokens from the launcher of a Confidential Space VM.
 
-    ``socket``: where the launcher listens. ``audience`` must be one that the operators accept. At most 8 tokens are asked for at
-    once, each waited for ``LAUNCHER_SECONDS``.
+    Google's or Intel's service signs them. ``socket``: the path of the launcher's socket. ``audience`` must be one that the
+    operators accept. At most 8 requests run at a time, each for at most ``LAUNCHER_SECONDS``.
     """
 
     def __init__(
@@ -101,7 +105,7 @@ class ConfidentialSpaceAttester:
         return f"<ConfidentialSpaceAttester {self._method} at {self._socket}>"
 
     async def attest(self, scope: Scope) -> Authorisation:
-        """A token with the one nonce of ``scope``."""
+        """Return a token with the one nonce of ``scope``."""
         wanted = {"audience": self._audience, "token_type": "OIDC", "nonces": [scope.nonce]}
         async with _turn():
             status, body = await self._ask(wanted)
@@ -113,7 +117,10 @@ class ConfidentialSpaceAttester:
         return Authorisation(self._method, token)
 
     async def _ask(self, wanted: Mapping[str, object]) -> tuple[int, bytes]:
-        """Status and body, cut after what a token may have. Reading stops by cancellation, which closes httpx's generators."""
+        """Return status and body, cut after the size that a token may have.
+
+        Reading stops by cancellation, which closes httpx's generators.
+        """
         reason, hint = f"no answer within {LAUNCHER_SECONDS:g} s", None
         with trio.move_on_after(LAUNCHER_SECONDS):
             try:
@@ -151,7 +158,7 @@ class ConfidentialSpaceAttester:
 
 
 def _turn() -> trio.CapacityLimiter:
-    """One for each trio loop, since an attester may serve several."""
+    """Return the limiter of this trio loop, since an attester may serve several."""
     try:
         return _LIMITER.get()
     except LookupError:
@@ -166,6 +173,6 @@ _HINTS: Final = {
 
 
 def _said(body: bytes) -> str:
-    """The beginning of what the launcher said, as a terminal may show it."""
+    """Return the beginning of the launcher's answer, as a terminal may show it."""
     text = " ".join(body[:200].decode(errors="replace").split())
     return "".join(char for char in text if char.isprintable()) or "nothing"

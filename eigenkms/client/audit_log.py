@@ -1,4 +1,4 @@
-"""Whether the key that a release log names is the one that the chain has for its operator."""
+"""Comparison of a release log's key with the chain's key for its operator."""
 
 from eigenkms.chain.config import ChainConfig
 from eigenkms.chain.operator_set_source import open_chain
@@ -8,7 +8,10 @@ from eigenkms.protocols.wire.session import cluster_id
 
 
 async def check_key_on_chain(config: ChainConfig, header: LogHeader) -> None:
-    """Raise ``VerificationError`` unless operator and key are in today's operator set, ``ChainError`` if the chain cannot say."""
+    """Raise ``VerificationError`` unless today's operator set has operator and key.
+
+    Raises ``ChainError`` if the chain cannot be read.
+    """
     if header.cluster != cluster_id(config.cluster):
         raise VerificationError(
             "verify release log: it is of another cluster than the configured one",

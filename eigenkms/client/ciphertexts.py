@@ -1,14 +1,16 @@
-"""Ciphertexts of any version and any size, without any network: who has a master public key encrypts, who has an application's key
-decrypts (docs/formats.md, Ciphertext).
+"""Ciphertexts of any version and any size, without any network.
+
+A holder of a master public key encrypts, and a holder of an application's key decrypts (docs/formats.md, Ciphertext).
 
 Streams are objects with a blocking ``read(size)`` or ``write(content)``, as binary files have them. Version 2 passes through them
-in constant memory; version 1 is one piece, held in memory, and at most 256 MiB.
+in constant memory. Version 1 is one piece, held in memory, and at most 256 MiB.
 
 >>> key = await client.application_key(AppId("my-app"))
 >>> with open("secret.ibe", "rb") as source, open("secret", "wb") as sink:
 ...     decrypt_stream(key, source, sink)
 
-What was written before an error is authentic, but only the beginning of the plaintext: whoever gets an error discards it.
+Bytes that were written before an error are authentic, but only the beginning of the plaintext: a caller that gets an error discards
+them.
 """
 
 import os
@@ -29,20 +31,22 @@ MAX_WHOLE = 256 * 2**20
 
 
 class Readable(Protocol):
-    """Where bytes come from: at most ``size`` of them at a call, none at the end."""
+    """A source of bytes: at most ``size`` of them at a call, none at the end."""
 
     def read(self, size: int, /) -> bytes | None: ...
 
 
 class Writable(Protocol):
-    """Where bytes go, all of them at each call."""
+    """A sink of bytes, which takes all of them at each call."""
 
     def write(self, content: bytes, /) -> object: ...
 
 
 def encrypt(recipient: Recipient, plaintext: bytes, version: int = NEWEST) -> bytes:
-    """Bytes in memory. Raises ``InputError`` for an application id that no operator reads, too much plaintext for version 1, or an
-    unknown version; ``InvalidPoint`` for a malformed master public key.
+    """Encrypt bytes in memory.
+
+    Raises ``InputError`` for an application id that no operator reads, too much plaintext for version 1, or an unknown version;
+    ``InvalidPoint`` for a malformed master public key.
     """
     recipient = _readable(recipient)
     if version == ibe_v2.VERSION:
@@ -55,7 +59,10 @@ def encrypt(recipient: Recipient, plaintext: bytes, version: int = NEWEST) -> by
 
 
 def encrypt_stream(recipient: Recipient, source: Readable, sink: Writable) -> int:
-    """Version 2, from ``source`` to its end; how many bytes of plaintext there were. Errors as ``encrypt``."""
+    """Encrypt ``source`` to its end in version 2; return the bytes of plaintext.
+
+    Errors as ``encrypt``.
+    """
     recipient = _readable(recipient)
     sealer = ibe_v2.Sealer(recipient, os.urandom)
     sink.write(sealer.header)
@@ -67,8 +74,10 @@ def encrypt_stream(recipient: Recipient, source: Readable, sink: Writable) -> in
 
 
 def decrypt(key: ApplicationKey, ciphertext: bytes) -> bytes:
-    """Bytes in memory, of the version that the key is for. Raises ``InputError`` for what is no ciphertext, ``VerificationError``
-    if it is for another application, cluster, master key or version, or was changed.
+    """Decrypt bytes in memory, of the version that the key is for.
+
+    Raises ``InputError`` for bytes that are no ciphertext. Raises ``VerificationError`` if it is for another application, cluster,
+    master key or version, or was changed.
     """
     if ibe.read_version(ciphertext, ibe_identities.VERSIONS) == ibe.VERSION:
         return ibe.decrypt(key.owner.app_id, key.secret, ciphertext)
@@ -76,7 +85,10 @@ def decrypt(key: ApplicationKey, ciphertext: bytes) -> bytes:
 
 
 def decrypt_stream(key: ApplicationKey, source: Readable, sink: Writable) -> None:
-    """From ``source`` to its end. Errors as ``decrypt``; for version 2 they may come after part of the plaintext was written."""
+    """Decrypt ``source`` to its end into ``sink``.
+
+    Errors as ``decrypt``; for version 2 they may come after part of the plaintext was written.
+    """
     for plaintext in open_ciphertext(source).plaintext(key):
         sink.write(plaintext)
 
@@ -93,7 +105,7 @@ class WholeCiphertext:
         """Version 1 names no cluster: a wrong one is found out by decrypting."""
 
     def plaintext(self, key: ApplicationKey) -> Iterator[bytes]:
-        """One piece. Raises ``VerificationError``."""
+        """Yield the one piece. Raises ``VerificationError``."""
         yield ibe.decrypt(key.owner.app_id, key.secret, self.content)
 
 
@@ -106,23 +118,32 @@ class ChunkedCiphertext:
     source: Readable
 
     def check_cluster(self, cluster: ClusterId) -> None:
-        """Raises ``VerificationError`` unless it says that it is for ``cluster``."""
+        """Raise ``VerificationError`` unless the header names ``cluster``."""
         ibe_v2.check_cluster(self.header, cluster)
 
     def plaintext(self, key: ApplicationKey) -> Iterator[bytes]:
-        """A chunk at a time, each authentic; whole if the end is reached. Raises ``VerificationError``."""
+        """Yield a chunk at a time, each authentic.
+
+        The plaintext is whole if the end is reached. Raises ``VerificationError``.
+        """
         opener = ibe_v2.Opener(self.header, key)
         for chunk, last in _chunks(self.source, self.header.sealed_size):
             yield opener.open(chunk, last=last)
 
     def measure(self) -> tuple[int, int]:
-        """Bytes of ciphertext and of plaintext, by reading to the end without a key. Raises ``InputError`` if it was cut."""
+        """Return the bytes of ciphertext and of plaintext, without a key.
+
+        Reads to the end. Raises ``InputError`` if it was cut.
+        """
         sealed = sum(len(chunk) for chunk, _ in _chunks(self.source, self.header.sealed_size))
         return ibe_v2.HEADER_SIZE + sealed, self.header.plaintext_size(sealed)
 
 
 def open_ciphertext(source: Readable) -> WholeCiphertext | ChunkedCiphertext:
-    """Read what needs no key: the header, and version 1 to its end. Raises ``InputError`` for what is no ciphertext."""
+    """Read the header, and version 1 to its end; that needs no key.
+
+    Raises ``InputError`` for bytes that are no ciphertext.
+    """
     begin = _read(source, len(ibe.MAGIC) + 1)
     if ibe.read_version(begin, ibe_identities.VERSIONS) == ibe_v2.VERSION:
         rest = _read(source, ibe_v2.HEADER_SIZE - len(begin))
@@ -135,7 +156,10 @@ def open_ciphertext(source: Readable) -> WholeCiphertext | ChunkedCiphertext:
 
 
 def _readable(recipient: Recipient) -> Recipient:
-    """With its canonical id. Raises ``InputError`` for an id that no operator reads."""
+    """Return the recipient with its canonical id.
+
+    Raises ``InputError`` for an id that no operator reads.
+    """
     app_id = canonical(recipient.app_id)
     if len(app_id.encode()) > MAX_APP_ID_BYTES:
         raise InputError(f"encrypt: the application id is longer than {MAX_APP_ID_BYTES} bytes")
@@ -149,7 +173,7 @@ def _too_large() -> InputError:
 
 
 def _chunks(source: Readable, size: int) -> Iterator[tuple[bytes, bool]]:
-    """(chunk, whether it is the last); one at least, which is empty if there is nothing."""
+    """Yield (chunk, whether it is the last); at least one, which may be empty."""
     chunk = _read(source, size)
     while len(chunk) == size and (following := _read(source, size)):
         yield chunk, False
@@ -158,7 +182,7 @@ def _chunks(source: Readable, size: int) -> Iterator[tuple[bytes, bool]]:
 
 
 def _read(source: Readable, size: int) -> bytes:
-    """``size`` bytes, or what there is to the end."""
+    """Read ``size`` bytes, or all that there are to the end."""
     parts = []
     while size:
         content = source.read(size)

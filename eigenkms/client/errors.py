@@ -1,4 +1,4 @@
-"""What can go wrong for a client, with what to do next."""
+"""Errors of a client, each with a hint of what to do next."""
 
 from eigenkms.errors import EigenKmsError, NetworkError, VerificationError
 
@@ -27,7 +27,10 @@ class KeyChangedError(VerificationError):
 
 
 class AttesterError(EigenKmsError):
-    """No evidence could be made, so an operator was not asked; the message says of what on this machine that comes."""
+    """Evidence could not be made, so an operator was not asked.
+
+    The message names the reason, which is on this machine.
+    """
 
     exit_code = 2
     default_hint = "see docs/attestation.md for what this way to attest needs"

@@ -1,266 +1,198 @@
-"""One application's key, while versions change under the request (docs/protocol.md, Clients).
+"""Recovery of one application's key, while versions change under the request.
 
-A version gives the key once t of its recipients answer. Which version that is nobody can know beforehand: the newest may be held
-by few yet, an older one be erased meanwhile. So versions are *attempts* that run side by side, each with its own recipients,
-request and collector, and the first that succeeds wins; partial signatures of two versions never meet.
+A version gives the key once t of its recipients answer (docs/protocol.md, Clients). No client can know beforehand which version
+that is: few operators may hold the newest one so far, and an older one may be erased in the meantime. So versions are *attempts*
+that run side by side, each with its own recipients, request and collector. The first attempt that succeeds gives the key; partial
+signatures of two versions never meet.
 
-The driver begins with the newest version. When nothing under way can succeed any more, or answers are slow, it surveys the
-operators for their newest versions and attempts what it did not know; who refused because it did not
-have a version or its share yet is asked for it again, and so is who was unreachable and is known to be elsewhere now. It ends
-when a round brought nothing new and nobody is left to be asked again; or after IDLE_ROUNDS such rounds where somebody is, since a
-change of versions takes operators moments. Only for operators that are busy, or do not reach the chain or an issuer at the moment,
-it goes on to its deadline, if they could complete a version. Requests that are still out are then waited for, as they tell who did
-not answer.
+The recovery begins with the newest version that the client knows. If no attempt can succeed any more, or if answers are slow, it
+runs a *round*: it queries the operators for their newest versions and attempts each that is new. A round also retries each operator
+that lacked a version or its share of it, was busy, or was unreachable and has another address now.
 
-*Hedging.* Where nothing is to be shown for the right to the key, all recipients are asked at once. Evidence costs time at whoever
-attests, and is kept by each operator that saw it. So with an attester only t recipients and MARGIN more are asked at first, chosen
-by lot; one more for each that fails or lies; and all of them once answers are slow.
+The recovery ends when a round brought nothing new and no operator is left to retry. If some are left, it ends after IDLE_ROUNDS
+such rounds, since a change of versions takes operators moments. It goes on to its deadline only for operators that are busy, or do
+not reach the chain or an issuer at the moment, if these could complete a version. Requests that are still under way are awaited at
+the end, since they show which operators do not answer.
+
+*Hedging.* Without an attester, all recipients are asked together. Evidence costs time at its issuer, and each operator that sees it
+keeps it. So with an attester, t recipients and MARGIN more are asked first, in random order. One more is asked for each that fails
+or sends an invalid signature. All of them are asked once answers are slow.
 """
 
 import logging
-import os
-import random
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Final
 
 import trio
 
-from eigenkms.client.address_book import Place
+from eigenkms.client.address_book import PeerLocation
 from eigenkms.client.attesters import Attester
-from eigenkms.client.errors import AttesterError, QuorumError
-from eigenkms.client.partial_signatures import Outcome, SignatureCollector
-from eigenkms.client.version_discovery import (
-    ClientTransport,
-    Failures,
-    Progress,
-    VersionListener,
-    describe_failures,
-)
-from eigenkms.crypto import sealing
-from eigenkms.errors import EigenKmsError, NetworkError, RefusedError
-from eigenkms.p2p.errors import CallRefusedError
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.authorisation import FINAL_REFUSALS, Authorisation, Refusal, Scope
+from eigenkms.client.errors import AttesterError
+from eigenkms.client.progress import ProgressCallback
+from eigenkms.client.quorum_report import invalid_signers, quorum_error
+from eigenkms.client.transport import ClientTransport
+from eigenkms.client.version_attempt import VersionAttempt
+from eigenkms.client.version_discovery import Failures, VersionDiscovery
+from eigenkms.errors import EigenKmsError, NetworkError
+from eigenkms.protocols.wire.authorisation import Authorisation, Scope
 from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.protocols.wire.client_rpc import PartialRequest, open_partial
+from eigenkms.protocols.wire.client_rpc import open_partial
+from eigenkms.protocols.wire.rpc_methods import PARTIAL
 from eigenkms.types import AppId, OperatorAddress
 
 log = logging.getLogger(__name__)
 
-IDLE_ROUNDS = 5
-"""Rounds without anything new after which operators that lack a version are asked no more."""
+IDLE_ROUNDS: Final = 5
+"""Rounds without anything new after which operators that lack a version are not retried any more."""
 BACK_OFF = 0.2
 """Seconds after the first such round; then twice as long each time."""
-MARGIN = 1
-"""Recipients beyond the threshold that are asked at once with evidence."""
-_UNREADY = frozenset({"unknown-version", "no-share"})
-_BUSY = frozenset(str(refusal) for refusal in Refusal if refusal.passes)
+MARGIN: Final = 1
+"""Recipients beyond the threshold that are asked first with evidence."""
 
 
-class VersionFinder(ClientTransport, Protocol):
-    """What a pursuit asks of a client."""
+@dataclass(frozen=True)
+class KeyQuery:
+    """The key that is wanted, and the right to it.
 
-    def peer_of(self, operator: OperatorAddress) -> Place | None:
-        """Where the operator is thought to be."""
-        ...
-
-    async def refresh(self) -> None:
-        """Read today's operator set from the chain."""
-        ...
-
-    async def survey(
-        self,
-        verified: dict[bytes, CertifiedTranscript],
-        lost: Failures,
-        within: float,
-        listener: VersionListener,
-    ) -> None:
-        """Ask today's operators for their versions; see ``Gathering.survey``."""
-        ...
-
-
-@dataclass(eq=False)
-class _VersionAttempt:
-    """One version: whom we asked for it and what came. ``places`` are where those that failed were asked.
-
-    ``reserve`` are recipients that were not asked yet, and ``wanted`` is how many signatures there should be or be under way.
+    The key is that for ciphertexts of ``ciphertext_version``. ``attester`` makes the evidence of each request. Without one,
+    requests have none. ``timeout``: seconds that an operator has for its answer. After a quarter of it the recovery looks for other
+    versions; after an eighth, hedged recipients are asked too.
     """
 
+    app_id: AppId
+    ciphertext_version: int
+    attester: Attester | None
+    timeout: float
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which answers are slow."""
+        return self.timeout / 4
+
+    async def attest(self, scope: Scope) -> Authorisation | None:
+        """Return the evidence for one request. Raises ``AttesterError`` on any failure."""
+        if self.attester is None:
+            return None
+        try:
+            return await self.attester.attest(scope)
+        except EigenKmsError as error:  # a network error of the issuer's says nothing of the operator
+            raise AttesterError(str(error), hint=error.hint) from error
+
+
+@dataclass(frozen=True)
+class RecoveredKey:
+    """An application's verified key, and the version that gave it."""
+
+    app_key: bytes
     epoch: CertifiedTranscript
-    collector: SignatureCollector
-    private: bytes = field(repr=False)
-    template: PartialRequest
-    reserve: list[OperatorAddress]
-    wanted: int
-    asking: set[OperatorAddress] = field(default_factory=set)
-    places: dict[OperatorAddress, Place | None] = field(default_factory=dict)
-
-    @classmethod
-    def begin(cls, epoch: CertifiedTranscript, app_id: AppId, ciphertext_version: int) -> "_VersionAttempt":
-        transcript = epoch.transcript
-        private, public = sealing.x25519_keypair(os.urandom)
-        template = PartialRequest(
-            transcript.cluster, app_id, ciphertext_version, transcript.hash, public, bytes(32)
-        )
-        recipients = list(transcript.recipients.addresses)
-        random.SystemRandom().shuffle(recipients)
-        collector = SignatureCollector(template.identity, transcript)
-        return cls(epoch, collector, private, template, recipients, len(recipients))
-
-    def scope(self, operator: OperatorAddress) -> Scope:
-        """What evidence for this operator must be for."""
-        return Scope(self.template.cluster, operator, self.template.app_id, self.template.reply_key)
-
-    def request(self, authorisation: Authorisation | None) -> PartialRequest:
-        """A request that was never made before."""
-        shown = None if authorisation is None else authorisation.encoded
-        return replace(self.template, nonce=os.urandom(32), authorisation=shown)
-
-    @property
-    def good(self) -> int:
-        return self.collector.count(Outcome.GOOD)
-
-    @property
-    def prospects(self) -> int:
-        """Partial signatures that there are, and that may still come of requests that are out or were not made yet."""
-        return self.good + len(self.asking) + len(self.reserve)
-
-    @property
-    def possible(self) -> bool:
-        """Whether these could complete it."""
-        return self.prospects >= self.epoch.transcript.threshold
-
-    def is_waiting_for(self, operator: OperatorAddress) -> bool:
-        """Whether the operator lacked the version, or its share of it, when it was last asked."""
-        error = self._last_failure(operator)
-        return isinstance(error, CallRefusedError) and error.code in _UNREADY
-
-    def is_busy(self, operator: OperatorAddress) -> bool:
-        """Whether the operator would not decide when it was last asked, and may later."""
-        error = self._last_failure(operator)
-        return isinstance(error, CallRefusedError) and error.code in _BUSY
-
-    @property
-    def may_pass(self) -> bool:
-        """Whether operators that are busy could complete it."""
-        busy = sum(1 for operator in self.collector.failures if self.is_busy(operator))
-        return bool(busy) and self.prospects + busy >= self.epoch.transcript.threshold
-
-    def missed(self, operator: OperatorAddress) -> bool:
-        """Whether the operator could not be reached when it was last asked."""
-        return isinstance(self._last_failure(operator), NetworkError)
-
-    def _last_failure(self, operator: OperatorAddress) -> EigenKmsError | None:
-        return None if operator in self.asking else self.collector.failures.get(operator)
 
 
 class KeyRecovery:
-    """``app_key`` and ``epoch``, the version that gave it, are set if ``run`` succeeds.
+    """One recovery; ``result`` is set if ``run`` succeeds.
 
-    The key is that for ciphertexts of ``ciphertext_version``. ``attester`` makes the evidence of each request; without one there
-    is none. ``timeout``: seconds that an operator has for its answer; after a quarter of it other versions are looked for besides,
-    and after an eighth all are asked who were held back.
+    It listens to the version discoveries that it starts.
     """
 
-    def __init__(
-        self,
-        finder: VersionFinder,
-        app_id: AppId,
-        ciphertext_version: int,
-        attester: Attester | None,
-        progress: Progress,
-        timeout: float,
-    ) -> None:
-        self.app_key: bytes | None = None
-        self.epoch: CertifiedTranscript | None = None
-        self._finder = finder
-        self._app_id = app_id
-        self._ciphertext_version = ciphertext_version
-        self._attester = attester
+    def __init__(self, transport: ClientTransport, query: KeyQuery, progress: ProgressCallback) -> None:
+        self.result: RecoveredKey | None = None
+        self._transport = transport
+        self._query = query
         self._progress = progress
-        self._timeout = timeout
-        self._patience = timeout / 4
         self._verified: dict[bytes, CertifiedTranscript] = {}
-        self._attempts: dict[bytes, _VersionAttempt] = {}
-        self._restarted: set[tuple[bytes, OperatorAddress]] = set()
-        self._unreachable: dict[OperatorAddress, tuple[Place | None, EigenKmsError]] = {}
-        self._trouble: EigenKmsError | None = None
-        self._news = trio.Event()
+        self._attempts: dict[bytes, VersionAttempt] = {}
+        self._retried: set[tuple[bytes, OperatorAddress]] = set()
+        self._unreachable: dict[OperatorAddress, tuple[PeerLocation | None, EigenKmsError]] = {}
+        self._discovery_error: EigenKmsError | None = None
+        self._changed = trio.Event()
         self._collecting = trio.CapacityLimiter(1)
 
     async def run(self, epoch: CertifiedTranscript) -> None:
-        """Begin with ``epoch``; return with the key, or once nobody can give it any more. May be cancelled at any moment."""
+        """Begin with ``epoch``; return with the key, or once none can be recovered.
+
+        May be cancelled at any moment.
+        """
         self._verified[epoch.transcript.hash] = epoch
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            self._begin(epoch)
-            await self._rounds()
+            self._begin_attempt(epoch)
+            await self._run_rounds()
+
+    @property
+    def invalid_signers(self) -> set[OperatorAddress]:
+        """Operators that sent an invalid partial signature, of whatever version."""
+        return invalid_signers(self._attempts.values())
+
+    def quorum_error(self) -> EigenKmsError:
+        """Return why there is no key, after a ``run`` without a result."""
+        return quorum_error(self._attempts.values(), self._discovery_error)
 
     # -- rounds ----------------------------------------------------------------------------------------------
 
-    async def _rounds(self) -> None:
+    async def _run_rounds(self) -> None:
         idle = 0
-        await self._outcome()
+        await self._wait_for_result()
         while True:
-            before = self._prospects()
-            await self._look_again()
-            self._ask_again()
-            await self._outcome()
-            idle = 0 if self._prospects() > before else idle + 1
-            if idle and not self._askable():
+            before = self._progress_key()
+            await self._discover()
+            self._retry_all()
+            await self._wait_for_result()
+            idle = 0 if self._progress_key() > before else idle + 1
+            if idle and not self._retryable():
                 return
-            if idle >= IDLE_ROUNDS and not any(attempt.may_pass for attempt in self._attempts.values()):
+            if idle >= IDLE_ROUNDS and not any(a.could_complete_if_idle for a in self._attempts.values()):
                 return
             if idle:
-                await trio.sleep(min(BACK_OFF * 2 ** (idle - 1), self._patience))
+                await trio.sleep(min(BACK_OFF * 2 ** (idle - 1), self._query.patience))
 
-    async def _outcome(self) -> None:
-        """Until no attempt can succeed with those who are asked now, or patience is over."""
-        with trio.move_on_after(self._patience):
-            while any(attempt.possible for attempt in self._attempts.values()):
-                await self._news.wait()
+    async def _wait_for_result(self) -> None:
+        """Wait until no attempt can succeed with the present requests, or they are slow."""
+        with trio.move_on_after(self._query.patience):
+            while any(attempt.can_complete for attempt in self._attempts.values()):
+                await self._changed.wait()
 
-    def _prospects(self) -> tuple[int, int]:
-        """Greater than before if a version came up, or somebody can give what it could not."""
-        return len(self._attempts), sum(attempt.prospects for attempt in self._attempts.values())
+    def _progress_key(self) -> tuple[int, int]:
+        """Return a value that grows with each new version or reachable signature."""
+        return len(self._attempts), sum(attempt.reachable_signatures for attempt in self._attempts.values())
 
-    async def _look_again(self) -> None:
-        self._restarted.clear()
+    async def _discover(self) -> None:
+        self._retried.clear()
         try:
-            await self._finder.refresh()
-            await self._finder.survey(self._verified, self._lost(), self._patience, self)
+            await self._transport.refresh()
+            discovery = VersionDiscovery(self._transport, self._verified, listener=self)
+            await discovery.discover(self._unreachable_operators(), self._query.patience)
         except EigenKmsError as error:
-            self._trouble = error
+            self._discovery_error = error
 
-    def _begin(self, epoch: CertifiedTranscript) -> None:
-        attempt = self._attempts[epoch.transcript.hash] = _VersionAttempt.begin(
-            epoch, self._app_id, self._ciphertext_version
-        )
-        if self._attester is not None:
-            attempt.wanted = epoch.transcript.threshold + MARGIN
+    def _begin_attempt(self, epoch: CertifiedTranscript) -> None:
+        query = self._query
+        attempt = VersionAttempt.begin(epoch, query.app_id, query.ciphertext_version)
+        self._attempts[epoch.transcript.hash] = attempt
+        if query.attester is not None:
+            attempt.wanted = attempt.threshold + MARGIN
             self._nursery.start_soon(self._hedge, attempt)
-        self._ask_more(attempt)
+        self._fill_requests(attempt)
 
-    async def _hedge(self, attempt: _VersionAttempt) -> None:
-        """Until all were asked for other reasons, or answers are slow: then ask all."""
-        with trio.move_on_after(self._patience / 2):
+    async def _hedge(self, attempt: VersionAttempt) -> None:
+        """Ask all recipients once answers are slow, if any were not asked before."""
+        with trio.move_on_after(self._query.patience / 2):
             while attempt.reserve:
-                await self._news.wait()
+                await self._changed.wait()
         attempt.wanted = len(attempt.epoch.transcript.recipients)
-        self._ask_more(attempt)
+        self._fill_requests(attempt)
 
-    def _ask_more(self, attempt: _VersionAttempt) -> None:
+    def _fill_requests(self, attempt: VersionAttempt) -> None:
+        """Ask recipients of the reserve until enough signatures are under way."""
         while attempt.reserve and attempt.good + len(attempt.asking) < attempt.wanted:
-            self._start(attempt, attempt.reserve.pop())
+            self._start_request(attempt, attempt.reserve.pop())
 
-    # -- what a survey brings --------------------------------------------------------------------------------
+    # -- findings of a discovery -----------------------------------------------------------------------------
 
-    def heard(self, operator: OperatorAddress, epoch: CertifiedTranscript) -> None:
-        """Attempt a version that is new; ask an operator for one that it lacked when it was asked."""
+    def on_version(self, operator: OperatorAddress, epoch: CertifiedTranscript) -> None:
+        """Attempt a version that is new; retry an operator that lacked a known one."""
         attempt = self._attempts.get(epoch.transcript.hash)
         if attempt is not None:
-            if attempt.is_waiting_for(operator):
-                self._restart(attempt, operator)
+            if attempt.lacked_version(operator):
+                self._retry(attempt, operator)
         elif any(epoch.transcript.mpk != a.epoch.transcript.mpk for a in self._attempts.values()):
             log.warning(
                 "operator 0x%s shows version %d, certified with another master public key",
@@ -268,144 +200,84 @@ class KeyRecovery:
                 epoch.transcript.version,
             )
         else:
-            self._begin(epoch)
+            self._begin_attempt(epoch)
 
-    def moved(self, operators: set[OperatorAddress]) -> None:
-        """Ask those again that could not be reached."""
+    def on_address_change(self, operators: set[OperatorAddress]) -> None:
+        """Retry those of the operators that were unreachable."""
         for attempt in self._attempts.values():
             for operator in operators:
-                if attempt.missed(operator):
-                    self._restart(attempt, operator)
+                if attempt.was_unreachable(operator):
+                    self._retry(attempt, operator)
 
-    # -- who is asked again ----------------------------------------------------------------------------------
+    # -- retries ---------------------------------------------------------------------------------------------
 
-    def _ask_again(self) -> None:
-        for attempt, operator in self._askable():
-            self._restart(attempt, operator)
+    def _retry_all(self) -> None:
+        for attempt, operator in self._retryable():
+            self._retry(attempt, operator)
 
-    def _restart(self, attempt: _VersionAttempt, operator: OperatorAddress) -> None:
-        """Ask once more, once a round."""
-        if (attempt.epoch.transcript.hash, operator) not in self._restarted:
-            self._restarted.add((attempt.epoch.transcript.hash, operator))
-            self._start(attempt, operator)
+    def _retry(self, attempt: VersionAttempt, operator: OperatorAddress) -> None:
+        """Ask once more, at most once in each round."""
+        key = attempt.epoch.transcript.hash, operator
+        if key not in self._retried:
+            self._retried.add(key)
+            self._start_request(attempt, operator)
 
-    def _askable(self) -> list[tuple[_VersionAttempt, OperatorAddress]]:
-        """Those who lacked a version or were busy, and those who are not any more where they could not be reached."""
+    def _retryable(self) -> list[tuple[VersionAttempt, OperatorAddress]]:
+        """Return the operators that may answer where their last request failed."""
         return [
             (attempt, operator)
             for attempt in self._attempts.values()
             for operator in attempt.collector.failures
-            if attempt.is_waiting_for(operator)
-            or attempt.is_busy(operator)
-            or (attempt.missed(operator) and attempt.places[operator] != self._finder.peer_of(operator))
+            if attempt.lacked_version(operator)
+            or attempt.was_busy(operator)
+            or (attempt.was_unreachable(operator) and self._has_moved(attempt, operator))
         ]
 
-    def _lost(self) -> Failures:
-        """Operators that could not be reached where they still are thought to be."""
+    def _has_moved(self, attempt: VersionAttempt, operator: OperatorAddress) -> bool:
+        """Return whether the operator is dialled elsewhere now than at its last request."""
+        return attempt.places[operator] != self._transport.peer_of(operator)
+
+    def _unreachable_operators(self) -> Failures:
+        """Return the operators that were unreachable at the address they still have."""
         return {
             operator: error
             for operator, (place, error) in self._unreachable.items()
-            if place == self._finder.peer_of(operator)
+            if place == self._transport.peer_of(operator)
         }
 
-    # -- asking ----------------------------------------------------------------------------------------------
+    # -- requests --------------------------------------------------------------------------------------------
 
-    def _start(self, attempt: _VersionAttempt, operator: OperatorAddress) -> None:
+    def _start_request(self, attempt: VersionAttempt, operator: OperatorAddress) -> None:
         attempt.asking.add(operator)
-        self._nursery.start_soon(self._ask, attempt, operator)
+        self._nursery.start_soon(self._request, attempt, operator)
 
-    async def _ask(self, attempt: _VersionAttempt, operator: OperatorAddress) -> None:
-        collector, place = attempt.collector, self._finder.peer_of(operator)
+    async def _request(self, attempt: VersionAttempt, operator: OperatorAddress) -> None:
+        place = self._transport.peer_of(operator)
         self._unreachable.pop(operator, None)
         try:
-            request = attempt.request(await self._attest(attempt.scope(operator)))
-            sealed = await self._finder.ask(operator, rpc_methods.PARTIAL, request.encoded, self._timeout)
-            frame, signature = open_partial(attempt.private, request, attempt.epoch.transcript, sealed)
-            await trio.to_thread.run_sync(collector.add, operator, frame, signature, limiter=self._collecting)
+            await self._collect(attempt, operator)
         except EigenKmsError as error:
-            collector.failed(operator, error)
+            attempt.collector.record_failure(operator, error)
             attempt.places[operator] = place
             if isinstance(error, NetworkError):
                 self._unreachable[operator] = place, error
-        self._progress(collector.summary)
+        self._progress(attempt.collector.summary)
         attempt.asking.discard(operator)
-        if collector.app_key is not None:
-            self.app_key, self.epoch = collector.app_key, attempt.epoch
+        if attempt.collector.app_key is not None:
+            self.result = RecoveredKey(attempt.collector.app_key, attempt.epoch)
             self._nursery.cancel_scope.cancel()
         else:
-            self._ask_more(attempt)
-        self._news.set()
-        self._news = trio.Event()
+            self._fill_requests(attempt)
+        self._signal_change()
 
-    async def _attest(self, scope: Scope) -> Authorisation | None:
-        if self._attester is None:
-            return None
-        try:
-            return await self._attester.attest(scope)
-        except EigenKmsError as error:  # whatever it is: not the operator could not be reached
-            raise AttesterError(str(error), hint=error.hint) from error
-
-    # -- what is said of it ----------------------------------------------------------------------------------
-
-    @property
-    def liars(self) -> set[OperatorAddress]:
-        """Who sent a false partial signature, of whatever version."""
-        return {liar for attempt in self._attempts.values() for liar in attempt.collector.liars}
-
-    def too_few(self) -> EigenKmsError:
-        """Of the version that came closest, newest first, everybody who gave nothing; of the others the numbers."""
-        attempts = sorted(
-            self._attempts.values(),
-            key=lambda a: (a.good - a.epoch.transcript.threshold, a.epoch.transcript.version),
-            reverse=True,
+    async def _collect(self, attempt: VersionAttempt, operator: OperatorAddress) -> None:
+        request = attempt.request(await self._query.attest(attempt.scope(operator)))
+        sealed = await self._transport.call(operator, PARTIAL, request.encoded, self._query.timeout)
+        frame, signature = open_partial(attempt.private, request, attempt.epoch.transcript, sealed)
+        await trio.to_thread.run_sync(
+            attempt.collector.add, operator, frame, signature, limiter=self._collecting
         )
-        parts = [_shortage(attempts[0].collector)]
-        parts += [
-            f"of version {a.epoch.transcript.version}: {a.good} of {len(a.epoch.transcript.recipients)}, "
-            f"{a.epoch.transcript.threshold} needed"
-            for a in attempts[1:]
-        ]
-        parts += [
-            f"0x{liar.hex()}: its partial signature is false"
-            for liar in sorted(self.liars - set(attempts[0].collector.liars))
-        ]
-        if self._trouble is not None:
-            parts.append(f"look for other versions: {self._trouble}")
-        message = "; ".join(parts)
-        if (own := _unattested(attempts[0].collector)) is not None:
-            return own
-        if any(_is_refused(attempt.collector) for attempt in attempts):
-            return RefusedError(
-                message, hint="prove the right to this application's key, or ask the operators why"
-            )
-        return QuorumError(message)
 
-
-def _unattested(collector: SignatureCollector) -> AttesterError | None:
-    """Our own trouble, if for more operators than may be missing there was no evidence."""
-    own = [e for e in collector.failures.values() if isinstance(e, AttesterError)]
-    return own[0] if len(own) > _spare(collector) else None
-
-
-def _spare(collector: SignatureCollector) -> int:
-    """How many recipients may be missing."""
-    return len(collector.transcript.recipients) - collector.transcript.threshold
-
-
-def _is_refused(collector: SignatureCollector) -> bool:
-    """Whether more operators refused to answer than may be missing."""
-    refused = [
-        e for e in collector.failures.values() if isinstance(e, CallRefusedError) and e.code in FINAL_REFUSALS
-    ]
-    return len(refused) > _spare(collector)
-
-
-def _shortage(collector: SignatureCollector) -> str:
-    reasons = describe_failures(collector.failures)
-    quiet = [f"0x{operator.hex()}: no answer in time" for operator in collector.unanswered()]
-    false = [f"0x{operator.hex()}: its partial signature is false" for operator in collector.liars]
-    return (
-        f"collect partial signatures: {collector.count(Outcome.GOOD)} of {len(collector.transcript.recipients)} "
-        f"operators gave one, {collector.transcript.threshold} needed; "
-        f"{'; '.join([*filter(None, [reasons]), *quiet, *false])}"
-    )
+    def _signal_change(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()

@@ -1,4 +1,4 @@
-"""The known-clusters file: the master public key of each cluster, pinned when it was first seen.
+"""The known-clusters file: the master public key of each cluster, once seen.
 
 Text, one cluster a line: ``<cluster id hex> <master public key hex> <unix seconds>``; ``#`` begins a comment. Written atomically,
 mode 0600. It is to clusters what ``known_hosts`` is to ssh. The first line of a new file is a comment with the version of the
@@ -24,17 +24,26 @@ _TITLE: Final = "# eigenkms known clusters"
 
 
 class KnownClusters:
-    """Reads the file at each call, so that several processes may share it. Blocking, but tiny."""
+    """The file, read at each call, so that several processes may share it.
+
+    Blocking, for well under a millisecond.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def get(self, cluster: ClusterId) -> bytes | None:
-        """The pinned master public key (96 bytes), or ``None``. Raises ``InputError`` naming a line that is none."""
+        """Return the pinned master public key (96 bytes), or None.
+
+        Raises ``InputError`` naming a line that is invalid.
+        """
         return self._read().get(cluster)
 
     def check(self, cluster: ClusterId, mpk: bytes) -> bool:
-        """Whether ``mpk`` is the pinned key; ``False`` if none is pinned. Raises ``KeyChangedError`` if it is another."""
+        """Return whether ``mpk`` is the pinned key; False if none is pinned.
+
+        Raises ``KeyChangedError`` if another key is pinned.
+        """
         pinned = self.get(cluster)
         if pinned is not None and pinned != mpk:
             raise KeyChangedError(
@@ -44,7 +53,10 @@ class KnownClusters:
         return pinned is not None
 
     def pin(self, cluster: ClusterId, mpk: bytes) -> None:
-        """Add the cluster if it is new. Raises ``InputError`` if the file cannot be written."""
+        """Add the cluster if it is new.
+
+        Raises ``InputError`` if the file cannot be written.
+        """
         if self.check(cluster, mpk):
             return
         try:
@@ -89,7 +101,10 @@ class KnownClusters:
         return decode_text(self.path.read_bytes())
 
     def _check_version(self, lines: Sequence[str]) -> None:
-        """A file without a title is of version 1, as the first releases wrote it."""
+        """Raise ``InputError`` for a file of another version of the format.
+
+        A file without a title is of version 1, as the first releases wrote it.
+        """
         title = (
             re.fullmatch(rf"{_TITLE} ([0-9]{{1,9}})(?: ([0-9A-Za-z.+!_-]{{1,64}}))?", lines[0])
             if lines

@@ -1,7 +1,8 @@
-"""Partial signatures of one identity, collected until t of them combine (docs/protocol.md, Clients).
+"""Collection of partial signatures of one identity until t of them combine.
 
-Optimistic: t signatures are combined without being checked, since the result is checked against the master public key. Only if
-that fails is each checked against its operator's public share; liars are put aside for good, so there is no trial by subsets.
+Optimistic: t signatures are combined without a check of each, since the result is checked against the master public key. Only if
+that fails is each checked against its operator's public share. An invalid one is never used again, so no subsets are tried.
+See docs/protocol.md, Clients.
 """
 
 import os
@@ -17,9 +18,11 @@ from eigenkms.types import OperatorAddress
 
 
 class Outcome(Enum):
+    """The state of knowledge on a partial signature."""
+
     GOOD = "good"
-    """Not known to be false."""
-    FALSE = "false"
+    """Not known to be invalid."""
+    INVALID = "invalid"
     """Signed by its operator, and not what its share gives."""
 
 
@@ -35,8 +38,9 @@ class SignatureCollector:
         self._outcomes: dict[OperatorAddress, Outcome] = {}
 
     @property
-    def liars(self) -> tuple[OperatorAddress, ...]:
-        return tuple(a for a, outcome in self._outcomes.items() if outcome is Outcome.FALSE)
+    def invalid_signers(self) -> tuple[OperatorAddress, ...]:
+        """Operators whose signature is not what their share gives."""
+        return tuple(a for a, outcome in self._outcomes.items() if outcome is Outcome.INVALID)
 
     def count(self, outcome: Outcome) -> int:
         return sum(1 for o in self._outcomes.values() if o is outcome)
@@ -46,14 +50,15 @@ class SignatureCollector:
         return f"{self.count(Outcome.GOOD)} of {self.transcript.threshold} partial signatures"
 
     def unanswered(self) -> tuple[OperatorAddress, ...]:
-        heard = self._outcomes.keys() | self.failures.keys()
-        return tuple(a for a in self.transcript.recipients.addresses if a not in heard)
+        """Return the recipients without a signature or a failure."""
+        answered = self._outcomes.keys() | self.failures.keys()
+        return tuple(a for a in self.transcript.recipients.addresses if a not in answered)
 
-    def failed(self, operator: OperatorAddress, error: EigenKmsError) -> None:
+    def record_failure(self, operator: OperatorAddress, error: EigenKmsError) -> None:
         self.failures[operator] = error
 
     def add(self, operator: OperatorAddress, frame: Frame, signature: bytes) -> None:
-        """Take an answer; sets ``app_key`` once t of them combine.
+        """Add an answer; set ``app_key`` once t of them combine.
 
         Raises ``RemoteProtocolError`` if the operator did not sign it.
         """
@@ -74,7 +79,7 @@ class SignatureCollector:
         chosen = [a for a, o in self._outcomes.items() if o is Outcome.GOOD][: self.transcript.threshold]
         key = self._recover(chosen)
         if key is None:
-            self._expel_liars()
+            self._find_invalid()
             rest = [a for a, o in self._outcomes.items() if o is Outcome.GOOD][: self.transcript.threshold]
             key = self._recover(rest) if len(rest) == self.transcript.threshold else None
         self.app_key = key
@@ -86,9 +91,9 @@ class SignatureCollector:
             return None
         return key if bls.verify_app_key(self.identity, key, self.transcript.mpk) else None
 
-    def _expel_liars(self) -> None:
+    def _find_invalid(self) -> None:
         """Check every signature against its operator's public share."""
         held = [a for a, o in self._outcomes.items() if o is Outcome.GOOD]
         items = [(self._signatures[a], self.transcript.public_share(a)) for a in held]
         for index in bls.verify_partials(self.identity, items, os.urandom):
-            self._outcomes[held[index]] = Outcome.FALSE
+            self._outcomes[held[index]] = Outcome.INVALID

@@ -1,8 +1,8 @@
-"""Re-check a proof of the master public key without any network: ``eigenkms pubkey --json`` wrote it, anybody may verify it.
+"""Check of a proof of the master public key, without any network.
 
-What a certificate proves is that a quorum of *the operators it names* agreed. Whether those are the operators of the cluster is
-known to the chain alone, so the operator set must come from elsewhere: a file with one ``ADDRESS KEY`` a line, address and BN254
-G2 key (128 bytes, imaginary parts first) in hex.
+``eigenkms pubkey --json`` writes proofs, and anybody may verify them. A certificate proves that a quorum of *the operators it
+names* agreed. Only the chain records whether those are the operators of the cluster. So the operator set must come from elsewhere:
+a file with one ``ADDRESS KEY`` a line, address and BN254 G2 key (128 bytes, imaginary parts first) in hex.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,10 @@ _PROOF_HINT = "give a file that eigenkms pubkey --json wrote"
 
 
 def read_proof(text: str) -> tuple[ClusterId, CertifiedTranscript]:
-    """(cluster id, epoch) of a proof. Raises ``InputError`` for text that is none."""
+    """Read the cluster id and the version of a proof.
+
+    Raises ``InputError`` for text that is no proof.
+    """
     try:
         facts = bounded_json.loads(text)
         cluster, transcript, certificate = (
@@ -39,7 +42,10 @@ def _text(facts: Mapping[str, object], name: str) -> str:
 
 
 def read_operators(text: str) -> OperatorSet:
-    """An operator set, ``ADDRESS KEY`` a line in hex; ``#`` begins a comment. Raises ``InputError`` naming the line."""
+    """Read an operator set, ``ADDRESS KEY`` a line in hex; ``#`` begins a comment.
+
+    Raises ``InputError`` naming the line.
+    """
     members = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
@@ -58,7 +64,10 @@ def read_operators(text: str) -> OperatorSet:
 
 
 def verify_proof(cluster: ClusterId, epoch: CertifiedTranscript, operators: OperatorSet) -> None:
-    """Raise ``VerificationError`` unless a quorum of exactly these ``operators`` certified ``epoch`` for ``cluster``."""
+    """Raise ``VerificationError`` unless a quorum of ``operators`` certified it.
+
+    The version must be of ``cluster``, and its recipients exactly these operators.
+    """
     check_certified_transcript(epoch, cluster)
     if epoch.transcript.recipients != operators:
         raise VerificationError(

@@ -1,19 +1,23 @@
-"""The environment of an application, as its confirmed release on chain has it (docs/library.md, Secrets).
+"""The environment of an application, as its confirmed release has it.
 
-A release has two environments: ``public_env``, the text of a JSON object, and ``encrypted_env``, a ciphertext of such a text for
-the application, or empty. Both map names to texts. Where a name stands in both, the encrypted value counts: a public one can be no
-more than its default.
+A release has two environments (docs/library.md, Secrets): ``public_env``, the text of a JSON object, and ``encrypted_env``, a
+ciphertext of such a text for the application, or empty. Both map names to texts. If a name is in both, the encrypted value counts:
+a public one can be no more than its default.
 
-What is refused is what no environment can have: a name that is empty or has ``=`` in it, NUL, and text that is no UTF-8. Which
-names mean something to a program, or to its loader (``LD_PRELOAD``, ``PATH``, ``PYTHONPATH``), is not judged here.
+Refused are values that no environment can have: a name that is empty or has ``=`` in it, NUL, and text that is no UTF-8. Names that
+mean something to a program or to its loader (``LD_PRELOAD``, ``PATH``, ``PYTHONPATH``) are not judged here.
 """
 
+import io
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from eigenkms import bounded_json
-from eigenkms.applications import UnusableReleaseError
+from eigenkms.applications import Applications, AppRelease, UnusableReleaseError
+from eigenkms.client.ciphertexts import ChunkedCiphertext, WholeCiphertext, open_ciphertext
+from eigenkms.errors import InputError
 from eigenkms.plain_text import why_no_text
+from eigenkms.types import AppId
 
 MAX_BYTES: Final = 2**20
 """Of the text of one environment."""
@@ -22,7 +26,7 @@ _HINT: Final = "publish a release whose environment is a JSON object of names an
 
 
 class Secrets(Mapping[str, str]):
-    """Names and values. Its repr has the names alone; whoever prints a value does so on purpose."""
+    """Names and values. The repr has the names alone, so that no value is printed."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self._values = dict(values)
@@ -40,8 +44,45 @@ class Secrets(Mapping[str, str]):
         return f"<Secrets {', '.join(map(repr, self._values))}: values redacted>"
 
 
+async def confirmed_release(applications: Applications | None, app_id: AppId) -> AppRelease:
+    """Return the application's confirmed release, as the chain has it.
+
+    Raises ``InputError`` if there is none, or if ``applications`` is None: no contract is configured; ``ChainError``.
+    """
+    if applications is None:
+        raise InputError(
+            f"look up application {app_id!r}: the contract that knows applications is not configured",
+            hint="give its address as app_controller",
+        )
+    application = await applications.lookup(app_id)
+    if application is None:
+        raise InputError(
+            f"look up application {app_id!r}: the chain knows no such application",
+            hint="give its address, 0x and 40 hex digits, as it was created",
+        )
+    if application.release is None:
+        raise InputError(
+            f"look up application {app_id!r}: it has no confirmed release",
+            hint="publish one, and have it confirmed",
+        )
+    return application.release
+
+
+def open_sealed_environment(sealed: bytes) -> WholeCiphertext | ChunkedCiphertext:
+    """Return the encrypted environment of a release as a ciphertext.
+
+    Raises ``UnusableReleaseError`` if it is none.
+    """
+    if len(sealed) > MAX_SEALED_BYTES:
+        raise UnusableReleaseError(f"read the encrypted environment: more than {MAX_SEALED_BYTES} bytes")
+    try:
+        return open_ciphertext(io.BytesIO(sealed))
+    except InputError as error:
+        raise UnusableReleaseError(f"read the encrypted environment: {error}", hint=error.hint) from error
+
+
 def parse_environment(text: bytes, what: str) -> dict[str, str]:
-    """Names and values of one environment, which messages call ``what``.
+    """Parse one environment, which messages call ``what``, into names and values.
 
     Raises ``UnusableReleaseError``, which has nothing of the text in it.
     """

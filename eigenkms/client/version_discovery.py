@@ -1,8 +1,11 @@
-"""What operators say of their versions, verified against the chain (docs/protocol.md, Clients).
+"""Discovery of key versions: operators show them, the chain verifies them.
 
-Two ways to ask. *Witnesses*: everybody for the newest version, until n−t+1 of today's operators have vouched for one over our
-nonce, which is what a first pin needs. *Survey*: everybody for the newest version, to hear of all that may give a key while
-versions change; who does not answer is waited for no longer than told.
+There are two ways to ask all operators for their newest version (docs/protocol.md, Clients). ``collect_statements`` waits until
+n−t+1 of today's operators have signed for one master public key over a fresh nonce: a first pin needs that. ``discover`` finds
+every version that may give a key while versions change, and waits for no operator longer than a given time.
+
+Invariant: a version counts only once the operator set that the chain had at its block is found to have certified it. An operator
+can hide a version, and cannot make one up.
 """
 
 import os
@@ -12,151 +15,152 @@ from typing import Protocol
 
 import trio
 
-from eigenkms.chain.operator_set import RawOperatorSet
-from eigenkms.client.address_book import AddressBook
 from eigenkms.client.errors import NoVersionError, QuorumError
+from eigenkms.client.progress import ProgressCallback, ignore_progress
+from eigenkms.client.transport import ClientTransport
 from eigenkms.crypto import bn254
 from eigenkms.crypto.scalars import threshold
 from eigenkms.errors import EigenKmsError, VerificationError
 from eigenkms.p2p.errors import CallRefusedError
-from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.protocols.wire.client_rpc import Info, decode_info, encode_info_request, read_statement
-from eigenkms.types import ClusterId, OperatorAddress
+from eigenkms.protocols.wire.rpc_methods import INFO
+from eigenkms.types import OperatorAddress
 
-Progress = Callable[[str], None]
 Failures = Mapping[OperatorAddress, EigenKmsError]
 
 ANSWER_SECONDS = 10.0
-
-
-def silent(_message: str) -> None:
-    """Progress that nobody watches."""
-
-
-class ClientTransport(Protocol):
-    """What gathering asks of a client."""
-
-    cluster: ClusterId
-
-    async def ask(self, operator: OperatorAddress, method: str, body: bytes, within: float) -> bytes:
-        """One call to an operator, at most ``within`` seconds."""
-        ...
-
-    async def verify(self, epoch: CertifiedTranscript) -> RawOperatorSet:
-        """The operator set at the epoch's block, by the chain. Raises unless it certified the epoch."""
-        ...
+"""Timeout of one call in ``collect_statements``."""
 
 
 class VersionListener(Protocol):
-    """Who wants to hear of each thing as it comes."""
+    """Receives each finding of a discovery while the others are still awaited."""
 
-    def heard(self, operator: OperatorAddress, epoch: CertifiedTranscript) -> None:
-        """The operator showed this version, which is verified."""
+    def on_version(self, operator: OperatorAddress, epoch: CertifiedTranscript) -> None:
+        """Take a version that the operator showed and the chain verified."""
         ...
 
-    def moved(self, operators: set[OperatorAddress]) -> None:
-        """These are elsewhere than was thought."""
+    def on_address_change(self, operators: set[OperatorAddress]) -> None:
+        """Take operators whose peer or addresses changed."""
         ...
 
 
 class VersionDiscovery:
-    """One round of asking. ``verified`` are versions that need no verification any more; new ones are added to it."""
+    """One round of questions to all operators of today.
+
+    ``verified`` has the versions that need no further verification, by transcript hash; new ones are added to it.
+    """
 
     def __init__(
         self,
-        network: ClientTransport,
-        directory: AddressBook,
-        progress: Progress,
+        transport: ClientTransport,
         verified: dict[bytes, CertifiedTranscript],
+        progress: ProgressCallback = ignore_progress,
+        listener: VersionListener | None = None,
     ) -> None:
-        self._network = network
-        self._directory = directory
-        self._progress = progress
+        self._transport = transport
         self._verified = verified
+        self._progress = progress
+        self._listener = listener
         self._nonce = os.urandom(32)
-        self._witnesses: dict[OperatorAddress, bytes] = {}
+        self._statements: dict[OperatorAddress, bytes] = {}
         self._failures: dict[OperatorAddress, EigenKmsError] = {}
-        self._within = ANSWER_SECONDS
-        self._enough: int | None = None
-        self._listener: VersionListener | None = None
-        self._restarted: set[OperatorAddress] = set()
+        self._timeout = ANSWER_SECONDS
+        self._quorum: int | None = None
+        self._asked_again: set[OperatorAddress] = set()
         self._verifying: dict[bytes, trio.Lock] = {}
-        self._learning = trio.CapacityLimiter(1)
-        n = len(directory.operators)
-        self.needed = n - threshold(n) + 1 if n else 1
+        self._book_updates = trio.CapacityLimiter(1)
+        self.needed = statements_needed(len(transport.operators))
 
-    # -- asking ----------------------------------------------------------------------------------------------
+    # -- questions -------------------------------------------------------------------------------------------
 
-    async def witnesses(self, hurry_at: float) -> None:
-        """Return once enough operators vouched for their newest version, or all answered.
+    async def collect_statements(self, relax_at: float) -> None:
+        """Return once enough operators signed for their newest version, or all answered.
 
-        From ``hurry_at`` (trio's time) on one is enough.
+        From ``relax_at`` (trio's clock) on, one statement is enough.
         """
-        self._enough = self.needed
+        self._quorum = self.needed
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._hurry, hurry_at)
-            await self._ask_all(self._directory.operators)
+            nursery.start_soon(self._relax_quorum, relax_at)
+            await self._query_all(self._transport.operators)
             nursery.cancel_scope.cancel()
 
-    async def _hurry(self, at: float) -> None:
+    async def _relax_quorum(self, at: float) -> None:
         await trio.sleep_until(at)
-        self._enough = 1
-        self._stop_if_enough()
+        self._quorum = 1
+        self._stop_at_quorum()
 
-    def _stop_if_enough(self) -> None:
-        if self._enough is not None and len(self._witnesses) >= self._enough:
+    def _stop_at_quorum(self) -> None:
+        if self._quorum is not None and len(self._statements) >= self._quorum:
             self._nursery.cancel_scope.cancel()
 
-    async def survey(self, lost: Failures, within: float, listener: VersionListener) -> None:
-        """Ask everybody, at most ``within`` seconds.
+    async def discover(
+        self,
+        unreachable: Failures,
+        timeout: float,  # noqa: ASYNC109 - of each call, not of the whole
+    ) -> None:
+        """Query all operators; each has ``timeout`` seconds to answer.
 
-        ``lost`` operators cannot be reached: they are asked only if somebody tells of another address.
+        ``unreachable`` operators are queried only if another operator shows a new address of theirs.
         """
-        self._failures.update(lost)
-        self._within, self._listener = within, listener
-        await self._ask_all([o for o in self._directory.operators if o not in lost])
+        self._failures.update(unreachable)
+        self._timeout = timeout
+        await self._query_all([o for o in self._transport.operators if o not in unreachable])
 
-    async def _ask_all(self, operators: Sequence[OperatorAddress]) -> None:
+    async def _query_all(self, operators: Sequence[OperatorAddress]) -> None:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             for operator in operators:
-                self._start(operator)
+                self._start_query(operator)
 
-    def _start(self, operator: OperatorAddress) -> None:
-        self._nursery.start_soon(self._ask, operator)
+    def _start_query(self, operator: OperatorAddress) -> None:
+        self._nursery.start_soon(self._query, operator)
 
-    async def _ask(self, operator: OperatorAddress) -> None:
-        request = encode_info_request(self._network.cluster, self._nonce)
+    async def _query(self, operator: OperatorAddress) -> None:
+        request = encode_info_request(self._transport.cluster, self._nonce)
         try:
-            answer = await self._network.ask(operator, rpc_methods.INFO, request, self._within)
+            answer = await self._transport.call(operator, INFO, request, self._timeout)
             info = await trio.to_thread.run_sync(decode_info, answer)
-            await self._take(operator, info)
-            await self._learn(partial(self._directory.learn, info.records))
+            await self._record_statement(operator, info)
+            await self._update_addresses(partial(self._transport.address_book.add_records, info.records))
         except EigenKmsError as error:
             self._failures[operator] = error
-        self._progress(f"{len(self._witnesses)} of {len(self._directory.operators)} operators answered")
-        self._stop_if_enough()
+        self._progress(f"{len(self._statements)} of {len(self._transport.operators)} operators answered")
+        self._stop_at_quorum()
 
-    async def _learn(self, news: Callable[[], set[OperatorAddress]]) -> None:
-        """Let the directory learn; an operator that failed where it was before is asked again, once."""
-        changed = await trio.to_thread.run_sync(news, limiter=self._learning)
+    async def _update_addresses(self, update: Callable[[], set[OperatorAddress]]) -> None:
+        """Apply an update of the address book.
+
+        Operators that failed at their former address are queried again, once.
+        """
+        changed = await trio.to_thread.run_sync(update, limiter=self._book_updates)
         if changed and self._listener is not None:
-            self._listener.moved(changed)
-        for moved in (changed & self._failures.keys()) - self._restarted:
-            self._restarted.add(moved)
-            del self._failures[moved]
-            if moved in self._directory.operators:
-                self._start(moved)
+            self._listener.on_address_change(changed)
+        for operator in (changed & self._failures.keys()) - self._asked_again:
+            self._asked_again.add(operator)
+            del self._failures[operator]
+            if operator in self._transport.operators:
+                self._start_query(operator)
 
-    # -- believing -------------------------------------------------------------------------------------------
+    # -- verification ----------------------------------------------------------------------------------------
 
-    async def _take(self, operator: OperatorAddress, info: Info) -> None:
-        """Count an operator as a witness once its statement and the certificate it shows are verified."""
-        statement, transcript = read_statement(info.statement), info.epoch.transcript
-        key = self._directory.key_of(operator)
+    async def _record_statement(self, operator: OperatorAddress, info: Info) -> None:
+        """Count a statement once its signature and its certificate are verified."""
+        await self._check_statement(operator, info)
+        epoch = await self._verify_version(info.epoch)
+        self._statements[operator] = epoch.transcript.mpk
+        if self._listener is not None:
+            self._listener.on_version(operator, epoch)
+
+    async def _check_statement(self, operator: OperatorAddress, info: Info) -> None:
+        """Raise ``VerificationError`` unless the operator signed for exactly this version.
+
+        The signature must be over this round's nonce.
+        """
+        frame, statement, transcript = info.statement, read_statement(info.statement), info.epoch.transcript
+        key = self._transport.address_book.key_of(operator)
         assert key is not None
-        if (info.statement.sender, info.statement.cluster) != (operator, self._network.cluster) or (
+        if (frame.sender, frame.cluster) != (operator, self._transport.cluster) or (
             statement.nonce,
             statement.transcript_hash,
             statement.mpk,
@@ -164,29 +168,38 @@ class VersionDiscovery:
             raise VerificationError(
                 f"verify statement of 0x{operator.hex()}: it says something else than asked"
             )
-        good = await trio.to_thread.run_sync(
-            bn254.verify, info.statement.digest, info.statement.signature, key
-        )
-        if not good:
+        if not await trio.to_thread.run_sync(bn254.verify, frame.digest, frame.signature, key):
             raise VerificationError(f"verify statement of 0x{operator.hex()}: bad signature")
+
+    async def _verify_version(self, epoch: CertifiedTranscript) -> CertifiedTranscript:
+        """Return the verified version with the same transcript.
+
+        The chain is read once for each transcript.
+        """
+        transcript = epoch.transcript
         async with self._verifying.setdefault(transcript.hash, trio.Lock()):
             if transcript.hash not in self._verified:
-                found = await self._network.verify(info.epoch)
-                await self._learn(partial(self._directory.admit, found.operators))
-                self._verified[transcript.hash] = info.epoch
-        self._witnesses[operator] = transcript.mpk
-        if self._listener is not None:
-            self._listener.heard(operator, self._verified[transcript.hash])
+                found = await self._transport.verify(epoch)
+                await self._update_addresses(
+                    partial(self._transport.address_book.add_recipients, found.operators)
+                )
+                self._verified[transcript.hash] = epoch
+        return self._verified[transcript.hash]
+
+    # -- findings --------------------------------------------------------------------------------------------
 
     def newest(self) -> CertifiedTranscript:
-        """The newest verified version; all must have one master public key."""
+        """Return the newest verified version.
+
+        Raises ``VerificationError`` if versions have different master keys.
+        """
         if not self._verified:
-            raise self._nothing()
+            raise self._no_version_error()
         if len({e.transcript.mpk for e in self._verified.values()}) > 1:
             raise VerificationError("verify master public key: operators prove two different ones")
         return max(self._verified.values(), key=lambda e: e.transcript.version)
 
-    def _nothing(self) -> EigenKmsError:
+    def _no_version_error(self) -> EigenKmsError:
         codes = [e.code for e in self._failures.values() if isinstance(e, CallRefusedError)]
         if codes and all(code == "no-version" for code in codes):
             return NoVersionError(
@@ -199,16 +212,24 @@ class VersionDiscovery:
             f"read master public key: no operator answered; {describe_failures(self._failures)}"
         )
 
-    def require_witnesses(self, mpk: bytes) -> None:
-        """Raise ``QuorumError`` unless n−t+1 of today's operators vouched for ``mpk``."""
-        witnesses = sum(1 for m in self._witnesses.values() if m == mpk)
-        if witnesses < self.needed:
+    def require_statements(self, mpk: bytes) -> None:
+        """Raise ``QuorumError`` unless n−t+1 of today's operators signed for ``mpk``."""
+        count = sum(1 for signed in self._statements.values() if signed == mpk)
+        if count < self.needed:
             raise QuorumError(
-                f"verify master public key for the first time: {witnesses} of {len(self._directory.operators)} operators "
+                f"verify master public key for the first time: {count} of {len(self._transport.operators)} operators "
                 f"vouch for it, {self.needed} needed; {describe_failures(self._failures)}"
             )
 
 
+def statements_needed(n: int) -> int:
+    """Return how many of ``n`` operators must agree so that one of them is honest.
+
+    They are n−t+1.
+    """
+    return n - threshold(n) + 1 if n else 1
+
+
 def describe_failures(failures: Failures) -> str:
-    """``0x…: reason; …`` for people."""
+    """Return ``0x…: reason; …`` for a message."""
     return "; ".join(f"0x{operator.hex()}: {error}" for operator, error in sorted(failures.items()))

@@ -15,7 +15,8 @@ from typing import Protocol
 
 import trio
 
-from eigenkms.client.api import ClusterInfo, encrypt
+from eigenkms.client.api import encrypt
+from eigenkms.client.cluster_info import ClusterInfo
 from eigenkms.errors import EigenKmsError
 from eigenkms.types import AppId, Version
 

@@ -18,7 +18,7 @@ import trio
 from eigenkms.chain import registration
 from eigenkms.chain.config import Deployment, Finality
 from eigenkms.chain.transactions import Sender
-from eigenkms.client.api import ClientSettings
+from eigenkms.client.settings import ClientSettings
 from eigenkms.devnet.anchor import DevnetAnchor
 from eigenkms.devnet.engines.launch import ChainProcess
 from eigenkms.devnet.node_config import (

@@ -18,7 +18,8 @@ from typing import assert_never
 
 import trio
 
-from eigenkms.client.api import Client, ClusterInfo, open_client
+from eigenkms.client.api import Client, open_client
+from eigenkms.client.cluster_info import ClusterInfo
 from eigenkms.crypto.scalars import threshold
 from eigenkms.devnet import cli_runner
 from eigenkms.devnet.boundary_tracker import BoundaryRecord, BoundaryTracker

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from eigenkms.cli.backup import why_another_peer, why_doubtful
 from eigenkms.client.network_snapshot import NetworkSnapshot
+from eigenkms.maintenance.backup_staleness import peer_id_mismatch, share_doubt
 from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from tests.maintenance.test_backup import BACKUP_PASSWORD, Home, make_home
 from tests.support.fake_network import FakeNetwork, make_network
@@ -101,7 +101,7 @@ def test_who_must_vouch_for_a_share(home: Home, network: FakeNetwork) -> None:
 
     def doubt(*answers: CertifiedTranscript | None) -> str | None:
         shown = dict(zip(others, answers, strict=False))
-        return why_doubtful(saved, version, NetworkSnapshot(120, network.chain.operators, {}, shown))
+        return share_doubt(saved, version, NetworkSnapshot(120, network.chain.operators, {}, shown))
 
     assert doubt(mine, mine) is None
     assert doubt(None, None, mine) is None
@@ -140,7 +140,7 @@ def test_another_peer_id_on_chain_is_told(home: Home, network: FakeNetwork) -> N
         (place + str(network.operators[0].peer.peer_id), None),
         (place + foreign, foreign),
     ):
-        reason = why_another_peer(saved, NetworkSnapshot(120, (replace(mine, socket=socket),), {}))
+        reason = peer_id_mismatch(saved, NetworkSnapshot(120, (replace(mine, socket=socket),), {}))
         assert (reason is None) is (word is None)
         assert word is None or word in str(reason)
 

@@ -23,7 +23,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import libp2p.pubsub.gossipsub  # noqa: F401
 
-from eigenkms.client import api
+from eigenkms.client import api, evidence_confirmation
 from eigenkms.client import evidence as client_evidence
 from tests.support.evidence_cases import EvidenceServer, bad_dealing, equivocation
 from tests.support.fake_network import CHAIN, FakeNetwork, make_network, network_client, operator_hosts
@@ -349,7 +349,7 @@ def operators(network: FakeNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         yield network.chain
 
     monkeypatch.setattr(api, "open_client", open_client)
-    monkeypatch.setattr(client_evidence, "open_chain", open_chain)
+    monkeypatch.setattr(evidence_confirmation, "open_chain", open_chain)
     monkeypatch.setattr(client_evidence, "PAGE_SECONDS", PATIENCE)
     for name in set(os.environ) - set(clean_environment()):
         monkeypatch.delenv(name)

@@ -6,7 +6,8 @@ import subprocess
 import pytest
 
 from eigenkms import __version__
-from eigenkms.cli.status import verdict
+from eigenkms.cli.status import EXIT_CODES
+from eigenkms.client.network_status import assess_health
 from tests.cli.conftest import eigenkms
 from tests.support.waiting import PATIENCE
 
@@ -55,4 +56,4 @@ def test_completion_completes_verbs_and_options() -> None:
 )
 def test_health_is_an_exit_code(reachable: int, total: int, threshold: int, code: int) -> None:
     """0 healthy, 1 degraded, 2 cannot serve."""
-    assert verdict(reachable, total, threshold) == code
+    assert EXIT_CODES[assess_health(reachable, total, threshold).value] == code

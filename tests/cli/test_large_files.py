@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from eigenkms.cli.main import run
-from eigenkms.cli.support.files import OutputFile
-from eigenkms.cli.support.signals import EndingSignals
+from eigenkms.cli.support.output_file import OutputFile
+from eigenkms.cli.support.signals import SignalGuard
 from eigenkms.client import ciphertexts
 from eigenkms.client.armor import FOOTER, HEADER, ArmorReader, armor
 from eigenkms.client.ciphertexts import encrypt
@@ -179,7 +179,7 @@ def test_a_signal_half_way_leaves_nothing_behind(
 def test_a_signal_waits_while_it_is_held() -> None:
     """Then it comes, once, and what cleans up is not disturbed by a second one."""
     steps = []
-    with pytest.raises(KeyboardInterrupt), EndingSignals() as signals:  # noqa: PT012 - the order of steps is tested
+    with pytest.raises(KeyboardInterrupt), SignalGuard() as signals:  # noqa: PT012 - the order of steps is tested
         signals.hold()
         signal.raise_signal(signal.SIGINT)
         steps.append("held")

@@ -118,7 +118,7 @@ def test_an_error_decides_the_exit_code(
 ) -> None:
     """Also from deep inside nurseries' groups."""
     for raised in (error, BaseExceptionGroup("nursery", [ExceptionGroup("nursery", [error])])):
-        assert output.conclude(raised, debug=False) == code
+        assert output.exit_for(raised, debug=False) == code
         assert capsys.readouterr() == ("", "error: a\nhint: b\n")
 
 
@@ -127,18 +127,18 @@ def test_a_defect_is_told_without_its_text(capsys: pytest.CaptureFixture[str]) -
     wins.
     """
     group = ExceptionGroup("nursery", [InputError("known"), ValueError("the secret")])
-    assert output.conclude(group, debug=False) == 1
+    assert output.exit_for(group, debug=False) == 1
     told = capsys.readouterr().err
     assert told.startswith("error: ValueError inside eigenkms\nhint: ")
     assert "secret" not in told
-    assert output.conclude(group, debug=True) == 1
+    assert output.exit_for(group, debug=True) == 1
     assert "the secret" in capsys.readouterr().err
 
 
 def test_an_interrupt_wins_over_what_it_broke() -> None:
     """Ctrl-C during network work arrives in a group with the errors of what was torn down."""
     group = BaseExceptionGroup("nursery", [NetworkError("lost"), KeyboardInterrupt()])
-    assert output.conclude(group, debug=False) == 130
+    assert output.exit_for(group, debug=False) == 130
 
 
 def test_debug_shows_the_traceback() -> None:

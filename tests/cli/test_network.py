@@ -7,25 +7,18 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from eigenkms.cli.status import LOOKS, ask_all, is_changing, judge, read_answer
 from eigenkms.cli.support.logs import JsonFormatter, TextFormatter, timestamp
-from eigenkms.client.api import ClientSettings, ClusterInfo
 from eigenkms.client.ciphertexts import decrypt
 from eigenkms.client.known_clusters import KnownClusters
 from eigenkms.crypto import ibe, keystore
 from eigenkms.crypto.ibe_v2 import ApplicationKey
 from eigenkms.keys.keystores import new_key, open_key
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.protocols.wire.session import cluster_id
-from eigenkms.protocols.wire.transcript import Transcript
-from eigenkms.protocols.wire.votes import Certificate, Phase
-from eigenkms.types import BlockRef, ClusterId, Member, OperatorAddress, OperatorSet, SessionId
 from tests.cli.conftest import APP, CLUSTER, SCRIPT, clean_environment, eigenkms, lines
 from tests.support.randomness import fixed_rng
 from tests.support.waiting import PATIENCE
@@ -112,141 +105,6 @@ def test_an_application_id_that_no_operator_reads_is_refused(chain: tuple[str, .
         done = eigenkms("encrypt", "--app-id", app_id, "--mpk", mpk, *chain, stdin=b"secret")
         assert done.returncode == code, done.stderr
     assert "more than the 1024 that operators accept" in lines(done.stderr)[0]
-
-
-def operators(count: int) -> tuple[OperatorAddress, ...]:
-    return tuple(OperatorAddress(bytes([i + 1]) * 20) for i in range(count))
-
-
-def info(count: int, threshold: int) -> ClusterInfo:
-    members = OperatorSet(tuple(Member(a, bytes(128)) for a in operators(count)))
-    block, session = BlockRef(10, bytes(32), 7), SessionId(bytes(32))
-    transcript = Transcript(
-        ClusterId(bytes(32)), session, block, members, threshold, 0, bytes(32), (), bytes(96), ()
-    )
-    certificate = Certificate(session, 0, Phase.COMMIT, transcript.hash, b"\xf0", bytes(64))
-    return ClusterInfo(transcript.cluster, CertifiedTranscript(transcript, certificate))
-
-
-def test_status_counts_who_could_serve_the_verified_version() -> None:
-    """An operator serves if it answers and has a share of this version; others are named or shown as they
-    are.
-    """
-    good, old, bare = (
-        read_answer(json.dumps({"version": version, "share": share}).encode())
-        for version, share in ((7, True), (6, True), (7, False))
-    )
-    a, b, c, d = operators(4)
-    code, facts = judge(info(4, 3), {a: good, b: good, c: good, d: good})
-    assert (code, facts["health"], facts["serving"], facts["silent"]) == (0, "healthy", 4, [])
-    code, facts = judge(info(4, 3), {a: good, b: good, c: good, d: None})
-    assert (code, facts["health"], facts["silent"]) == (1, "degraded", ["0x" + d.hex()])
-    for other in (old, bare):
-        code, facts = judge(info(4, 3), {a: good, b: good, c: other, d: None})
-        assert (code, facts["health"], facts["serving"]) == (2, "cannot serve", 2)
-
-
-def test_status_sees_that_a_rotation_is_under_way() -> None:
-    """Some have another version than the verified one, newer or older still, or decrypt their share of it. Silence, rubbish and
-    having none are no rotation.
-    """
-    here, decrypting, older, newer, none, odd = (
-        read_answer(json.dumps({"version": version, "share": share}).encode())
-        for version, share in ((7, True), (7, False), (6, True), (8, True), (None, False), ("7", True))
-    )
-    a, b = operators(2)
-    for other, changing in (
-        (here, False),
-        (decrypting, True),
-        (older, True),
-        (newer, True),
-        (none, False),
-        (odd, False),
-        (None, False),
-    ):
-        assert is_changing(info(2, 2), {a: here, b: other}) == changing
-
-
-@pytest.mark.parametrize(
-    "behind", [{"version": 6, "share": True}, {"version": 7, "share": False}], ids=["version", "share"]
-)
-@pytest.mark.parametrize(("lag", "looks", "code"), [(0, 1, 0), (1, 2, 0), (99, LOOKS, 1)])
-async def test_status_asks_again_in_the_midst_of_a_rotation(
-    lag: int,
-    looks: int,
-    code: int,
-    behind: dict[str, object],
-    autojump_clock: object,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Who is behind for a moment is not degraded; who stays so is, after a few looks."""
-
-    class Client:
-        """Its second operator goes on to the version of the others after ``lag`` looks."""
-
-        looks = 0
-
-        async def fetch(self, _progress: object) -> ClusterInfo:
-            self.looks += 1
-            return info(2, 2)
-
-        async def ask(self, operator: OperatorAddress, *_: object) -> bytes:
-            late = operator == operators(2)[1] and self.looks <= lag
-            return json.dumps(behind if late else {"version": 7, "share": True}).encode()
-
-    client = Client()
-
-    @asynccontextmanager
-    async def opened(_settings: object) -> AsyncIterator[Client]:
-        yield client
-
-    monkeypatch.setattr("eigenkms.client.api.open_client", opened)
-    found, answers = await ask_all(ClientSettings.__new__(ClientSettings), lambda _: None)
-    assert client.looks == looks
-    assert min(judge(found, answers)[0], 1) == code
-
-
-@pytest.mark.parametrize("answer", [b"", b"[]", b"\xff", b"1", b"[" * 100_000])
-def test_an_operator_may_answer_anything(answer: bytes) -> None:
-    """What is no status counts as no answer."""
-    assert read_answer(answer) is None
-
-
-def test_an_operators_word_cannot_command_the_terminal() -> None:
-    """Numbers, truths and short printable texts pass; the rest is dropped, unknown fields too."""
-    said = {
-        "version": [1],
-        "policy": "open",
-        "phase": "\x1b]0;x\x07",
-        "peers": 10,
-        "share": True,
-        "more": "x",
-    }
-    shown = read_answer(json.dumps(said).encode())
-    assert shown is not None
-    assert (shown["policy"], shown["peers"], shown["share"]) == ("open", 10, True)
-    assert (shown["version"], shown["phase"]) == (None, None)
-    assert "more" not in shown
-    nothing = {**dict.fromkeys(shown), "accused": []}
-    assert read_answer(json.dumps({"policy": "x" * 101}).encode()) == nothing
-
-
-def test_whom_operators_accuse_is_named_once() -> None:
-    """As their word, whoever says it; what is no address is dropped, and so is more than there can be operators."""
-    address = "0x" + "ab" * 20
-    many = [f"0x{number:040x}" for number in range(300)]
-    one, two, three = (
-        read_answer(json.dumps({"version": 7, "share": True, "evidence": 1, "accused": named}).encode())
-        for named in ([address, "0xAB", 7, None, address + "\n", "\x1b[2J"], [address], "0x")
-    )
-    a, b, c, d = operators(4)
-    assert one is not None
-    assert (one["accused"], one["evidence"]) == ([address], 1)
-    _, facts = judge(info(4, 3), {a: one, b: two, c: three, d: None})
-    assert facts["accused"] == [address]
-    flood = read_answer(json.dumps({"accused": many}).encode())
-    assert flood is not None
-    assert len(flood["accused"]) == 256
 
 
 class TestNode:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from eigenkms.cli.support.files import InputFile, OutputFile
+from eigenkms.cli.support.input_file import InputFile
+from eigenkms.cli.support.output_file import OutputFile
 from eigenkms.client.armor import HEADER, dearmor
 from eigenkms.crypto.ibe_v2 import ApplicationKey
 from eigenkms.errors import InputError

@@ -20,7 +20,7 @@ from eigenkms.chain.rpc import JsonRpc
 from eigenkms.chain.transactions import Sender
 from eigenkms.cli.support import logs, output
 from eigenkms.cli.support.logs import TextFormatter
-from eigenkms.cli.support.options import print_facts
+from eigenkms.cli.support.options import print_result_fields
 from eigenkms.cli.support.progress import Progress
 from eigenkms.cli.support.tables import print_table
 from eigenkms.devnet.console import print_stderr
@@ -71,13 +71,13 @@ def test_what_commands_is_written_out() -> None:
 
 def test_an_error_is_two_lines_whatever_it_says(capsys: pytest.CaptureFixture[str]) -> None:
     """Its own, and its own hint."""
-    assert output.conclude(ChainError(f"read it: {HOSTILE}", hint=f"do that: {HOSTILE}"), debug=False) == 2
+    assert output.exit_for(ChainError(f"read it: {HOSTILE}", hint=f"do that: {HOSTILE}"), debug=False) == 2
     assert capsys.readouterr().err == f"error: read it: {SHOWN}\nhint: do that: {SHOWN}\n"
 
 
 def test_a_traceback_has_no_line_that_looks_like_another(capsys: pytest.CaptureFixture[str]) -> None:
     """With --debug its lines are indented, and the error stands below."""
-    output.conclude(ChainError(f"read it: {HOSTILE}"), debug=True)
+    output.exit_for(ChainError(f"read it: {HOSTILE}"), debug=True)
     *traceback, error, hint = capsys.readouterr().err.rstrip("\n").split("\n")
     assert error == f"error: read it: {SHOWN}"
     assert hint.startswith("hint: check the RPC URL")
@@ -90,7 +90,7 @@ def test_notes_results_and_tables_keep_their_lines(capsys: pytest.CaptureFixture
     print_stderr(HOSTILE)
     assert capsys.readouterr().err == f"warning: {SHOWN}\n{SHOWN}\n"
     output.print_result("first", HOSTILE)
-    print_facts({"socket": HOSTILE, "many": [HOSTILE]}, as_json=False)
+    print_result_fields({"socket": HOSTILE, "many": [HOSTILE]}, as_json=False)
     print_table(("name", "says"), [["one", HOSTILE], ["[bold]two", "b"]])
     out = capsys.readouterr().out.rstrip("\n").split("\n")
     assert out[:4] == ["first", SHOWN, f"socket  {SHOWN}", f"many    {SHOWN}"]
@@ -100,7 +100,7 @@ def test_notes_results_and_tables_keep_their_lines(capsys: pytest.CaptureFixture
 
 def test_json_is_what_it_was(capsys: pytest.CaptureFixture[str]) -> None:
     """To the character, and in ASCII."""
-    print_facts({"socket": HOSTILE}, as_json=True)
+    print_result_fields({"socket": HOSTILE}, as_json=True)
     out = capsys.readouterr().out
     assert json.loads(out) == {"socket": HOSTILE}
     assert out.isascii()
@@ -150,7 +150,7 @@ def test_what_an_rpc_says_to_a_transaction_is_shown(capsys: pytest.CaptureFixtur
     """Over a real connection, from the refusal to what a person reads."""
     with _refusing_rpc() as url, pytest.raises(ChainError) as error:
         trio.run(partial(_send, url))
-    assert output.conclude(error.value, debug=False) == 2
+    assert output.exit_for(error.value, debug=False) == 2
     told = capsys.readouterr().err.rstrip("\n").split("\n")
     assert [line.partition(" ")[0] for line in told] == ["error:", "hint:"]
     assert told[0].startswith(r"error: pay: the node refused the transaction: \x1b]0;mine\x07")

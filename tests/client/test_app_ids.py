@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from eigenkms.applications import Application, AppRelease, AppStatus, ContainerPolicy
-from eigenkms.client import blocking
-from eigenkms.client.api import ClientSettings, ClusterInfo, encrypt, encrypt_stream
+from eigenkms.client import sync
+from eigenkms.client.api import encrypt, encrypt_stream
+from eigenkms.client.cluster_info import ClusterInfo
 from eigenkms.client.known_clusters import KnownClusters
+from eigenkms.client.settings import ClientSettings
 from eigenkms.errors import InputError
 from eigenkms.types import AppId, ExactAppId
 from tests.support.fake_network import (
@@ -86,7 +88,7 @@ async def test_a_wrong_checksum_costs_no_request(
         lambda: encrypt(cluster, WRONG, SECRET),
         lambda: encrypt(cluster, ExactAppId(WRONG), SECRET),
         lambda: encrypt_stream(cluster, WRONG, None, None),  # type: ignore[arg-type] # neither is used
-        lambda: blocking.encrypt(settings, WRONG, SECRET),
+        lambda: sync.encrypt(settings, WRONG, SECRET),
     ):
         with pytest.raises(InputError, match="checksum"):
             door()

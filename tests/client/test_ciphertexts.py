@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eigenkms.client import ciphertexts
-from eigenkms.client.api import ClusterInfo, encrypt_stream
+from eigenkms.client.api import encrypt_stream
 from eigenkms.client.ciphertexts import decrypt, decrypt_stream, encrypt, open_ciphertext
+from eigenkms.client.cluster_info import ClusterInfo
 from eigenkms.crypto import backends, bls, ibe_v2
 from eigenkms.crypto.backends.interface import InvalidPoint
 from eigenkms.crypto.ibe_identities import identity_of

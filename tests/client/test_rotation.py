@@ -502,13 +502,13 @@ async def failing(client: Client, words: str) -> str:
 
 def count_calls(client: Client) -> list[tuple[OperatorAddress, str]]:
     """All calls of the client from now on."""
-    calls, real = [], client.ask
+    calls, real = [], client.transport.call
 
-    async def ask(operator: OperatorAddress, method: str, body: bytes, within: float) -> bytes:
+    async def call(operator: OperatorAddress, method: str, body: bytes, timeout: float) -> bytes:  # noqa: ASYNC109 - as the transport has it
         calls.append((operator, method))
-        return await real(operator, method, body, within)
+        return await real(operator, method, body, timeout)
 
-    client.ask = ask  # type: ignore[method-assign]
+    client.transport.call = call  # type: ignore[method-assign]
     return calls
 
 

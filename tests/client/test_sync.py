@@ -17,11 +17,13 @@ import trio
 
 import eigenkms.client
 from eigenkms.applications import AppRelease, ContainerPolicy
-from eigenkms.client import api, blocking
-from eigenkms.client.api import Client, ClientSettings, encrypt
+from eigenkms.client import api, sync
+from eigenkms.client.api import Client, encrypt
 from eigenkms.client.attesters import ConfidentialSpaceAttester, EcdsaAttester
 from eigenkms.client.ciphertexts import decrypt
 from eigenkms.client.known_clusters import KnownClusters
+from eigenkms.client.settings import ClientSettings
+from eigenkms.client.transport import ClientTransport
 from eigenkms.errors import RefusedError
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire.authorisation import Scope
@@ -60,7 +62,8 @@ def abroad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClientSe
     @asynccontextmanager
     async def open_client(settings: ClientSettings) -> AsyncIterator[Client]:
         async with patient_host(PeerKey.generate()) as host:
-            yield Client(settings, network.chain, host, register)  # type: ignore[arg-type]
+            transport = ClientTransport(settings.chain.cluster, network.chain, host)  # type: ignore[arg-type]
+            yield Client(settings, transport, register)
 
     monkeypatch.setattr(api, "open_client", open_client)
     thread = threading.Thread(target=trio.run, args=(live,))
@@ -74,12 +77,12 @@ def abroad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClientSe
 @pytest.mark.slow
 def test_a_script_encrypts_and_decrypts(abroad: ClientSettings) -> None:
     """The first time the master key is asked for; then it is pinned, and no network is needed."""
-    ciphertext = blocking.encrypt(abroad, APP, SECRET)
-    assert blocking.decrypt(abroad, APP, ciphertext, CREATOR) == SECRET
-    assert blocking.fetch_cluster(abroad).mpk == KnownClusters(abroad.known_clusters_path).get(CLUSTER)
-    key = blocking.fetch_application_key(abroad, APP, CREATOR)
-    assert decrypt(key, blocking.encrypt(abroad, APP, SECRET)) == SECRET
-    assert dict(blocking.fetch_secrets(abroad, APP, CREATOR)) == {"MODE": "prod"}
+    ciphertext = sync.encrypt(abroad, APP, SECRET)
+    assert sync.decrypt(abroad, APP, ciphertext, CREATOR) == SECRET
+    assert sync.fetch_cluster(abroad).mpk == KnownClusters(abroad.known_clusters_path).get(CLUSTER)
+    key = sync.fetch_application_key(abroad, APP, CREATOR)
+    assert decrypt(key, sync.encrypt(abroad, APP, SECRET)) == SECRET
+    assert dict(sync.fetch_secrets(abroad, APP, CREATOR)) == {"MODE": "prod"}
 
 
 def test_a_pinned_key_encrypts_without_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,13 +96,13 @@ def test_a_pinned_key_encrypts_without_network(tmp_path: Path, monkeypatch: pyte
     found = trio.run(settings, network)
     KnownClusters(found.known_clusters_path).pin(CLUSTER, network.epoch.transcript.mpk)
     monkeypatch.delattr(api, "open_client")
-    assert blocking.encrypt(found, APP, SECRET)[3] == 2
+    assert sync.encrypt(found, APP, SECRET)[3] == 2
 
 
 def test_an_error_is_the_clients_own(abroad: ClientSettings) -> None:
     """Not a group of errors."""
     with pytest.raises(RefusedError, match="no-authorisation"):
-        blocking.decrypt(abroad, APP, blocking.encrypt(abroad, APP, SECRET))
+        sync.decrypt(abroad, APP, sync.encrypt(abroad, APP, SECRET))
 
 
 @pytest.mark.slow
@@ -107,9 +110,9 @@ def test_an_asyncio_program_calls_it_from_a_thread_and_from_its_own(abroad: Clie
     """Its loop goes on meanwhile in the first case, and is whole after the second."""
 
     async def program() -> list[bytes]:
-        ciphertext = await asyncio.to_thread(blocking.encrypt, abroad, APP, SECRET)
-        calls = [asyncio.to_thread(blocking.decrypt, abroad, APP, ciphertext, CREATOR) for _ in range(2)]
-        return [*await asyncio.gather(*calls), blocking.decrypt(abroad, APP, ciphertext, CREATOR)]
+        ciphertext = await asyncio.to_thread(sync.encrypt, abroad, APP, SECRET)
+        calls = [asyncio.to_thread(sync.decrypt, abroad, APP, ciphertext, CREATOR) for _ in range(2)]
+        return [*await asyncio.gather(*calls), sync.decrypt(abroad, APP, ciphertext, CREATOR)]
 
     assert asyncio.run(program()) == [SECRET] * 3
 
@@ -117,9 +120,9 @@ def test_an_asyncio_program_calls_it_from_a_thread_and_from_its_own(abroad: Clie
 @pytest.mark.slow
 def test_threads_do_not_disturb_one_another(abroad: ClientSettings) -> None:
     """Four at once, with one attester."""
-    ciphertext = blocking.encrypt(abroad, APP, SECRET)
+    ciphertext = sync.encrypt(abroad, APP, SECRET)
     with ThreadPoolExecutor(4) as pool:
-        done = [pool.submit(blocking.decrypt, abroad, APP, ciphertext, CREATOR) for _ in range(4)]
+        done = [pool.submit(sync.decrypt, abroad, APP, ciphertext, CREATOR) for _ in range(4)]
         assert [each.result(PATIENCE) for each in done] == [SECRET] * 4
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 import trio
 
-from eigenkms.client.api import ClusterInfo
 from eigenkms.client.ciphertexts import decrypt
+from eigenkms.client.cluster_info import ClusterInfo
 from eigenkms.client.errors import QuorumError
 from eigenkms.crypto import bls
 from eigenkms.crypto.ibe_identities import identity_v2

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eigenkms.chain import rpc, rpc_pool
-from eigenkms.cli import status
+from eigenkms.client import network_status
 from tests.e2e.attested import Attested, attested_network
 from tests.support.live_network import LiveNetwork, live_network
 from tests.support.waiting import PATIENCE
@@ -32,7 +32,7 @@ def _time_for_answers() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rpc_pool, "DEADLINE_SECONDS", PATIENCE)
         patch.setitem(rpc.JsonRpc.__init__.__kwdefaults__, "deadline", PATIENCE)
-        patch.setattr(status, "ANSWER_SECONDS", PATIENCE)
+        patch.setattr(network_status, "ANSWER_SECONDS", PATIENCE)
         yield
 
 

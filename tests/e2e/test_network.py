@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from eigenkms.chain import registration
-from eigenkms.client.api import decrypt, encrypt, fetch_cluster
+from eigenkms.client.api import encrypt
 from eigenkms.client.known_clusters import KnownClusters
+from eigenkms.client.one_shot import decrypt, fetch_cluster
 from eigenkms.crypto import backends
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.devnet.node_config import write_config

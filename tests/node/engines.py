@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 import trio
 
-from eigenkms.cli.support.output import leaves
+from eigenkms.cli.support.output import flatten
 from eigenkms.errors import StorageError
 from eigenkms.node.engine.engine import Engine
 from eigenkms.node.engine.workers import Workers
@@ -199,7 +199,7 @@ def refused(reason: str, hint: str = "") -> Iterator[None]:
     """The disk refuses for this reason. A step that waited for its turn then may be refused as well."""
     with pytest.raises(ExceptionGroup) as ended:
         yield
-    errors = list(leaves(ended.value))
+    errors = list(flatten(ended.value))
     found = [error for error in errors if isinstance(error, StorageError)]
     assert found == errors
     assert any(reason in str(error) and hint in str(error.hint) for error in found), errors

@@ -1,4 +1,4 @@
-"""No answer leaves before its entry is durable: with others at once, a client that goes away, a disk that refuses."""
+"""No answer flatten before its entry is durable: with others at once, a client that goes away, a disk that refuses."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ import trio
 import trio.testing
 
 from eigenkms.attestation.interface import AttestationRefusedError, Claims, Container, Image
-from eigenkms.cli.support.output import leaves
+from eigenkms.cli.support.output import flatten
 from eigenkms.crypto import sealing
 from eigenkms.errors import StorageError, VerificationError
 from eigenkms.node import issuer
@@ -358,7 +358,7 @@ async def test_a_node_whose_disk_is_full_answers_nobody_and_ends(
     with a_node(network, 0, tmp_path) as node, trio.fail_after(PATIENCE):
         with pytest.raises(ExceptionGroup) as ended:
             await live(node)
-        (cause,) = leaves(ended.value)
+        (cause,) = flatten(ended.value)
         assert isinstance(cause, StorageError)
         assert "the disk is full" in str(cause)
     assert len(answered) == len(entries(tmp_path)) > 0

@@ -13,7 +13,9 @@ from typing import Any
 from eigenkms.applications import Applications
 from eigenkms.chain.config import Finality
 from eigenkms.chain.operator_set import ChainOperator, RawOperatorSet
-from eigenkms.client.api import Client, ClientSettings
+from eigenkms.client.api import Client
+from eigenkms.client.settings import ClientSettings
+from eigenkms.client.transport import ClientTransport
 from eigenkms.crypto import bls, bn254, pvss
 from eigenkms.crypto.feldman import combine_commitments
 from eigenkms.crypto.hashing import be64, keccak256
@@ -413,7 +415,8 @@ async def network_client(
         timeout=within,
     )
     async with patient_host(PeerKey.generate()) as host:
-        yield Client(settings, network.chain, host, applications)  # type: ignore[arg-type]
+        transport = ClientTransport(CHAIN, network.chain, host)  # type: ignore[arg-type]
+        yield Client(settings, transport, applications)
 
 
 @asynccontextmanager

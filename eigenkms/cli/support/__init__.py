@@ -1,1 +1,1 @@
-"""Options, files, passwords, tables and signals that the verbs share."""
+"""Helpers of the verbs: options, input, output, and calls of the library."""

@@ -1,4 +1,7 @@
-"""The account that a verb sends transactions from: a keystore here, or a web3signer that holds its key."""
+"""The account that a verb sends transactions from.
+
+Its key is in a keystore here, or in a web3signer.
+"""
 
 import os
 from collections.abc import AsyncIterator
@@ -7,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eigenkms.cli.support.output import note
+from eigenkms.cli.support.output import print_note
 from eigenkms.cli.support.passwords import ACCOUNT, read_password
 from eigenkms.errors import InputError
 
@@ -32,7 +35,10 @@ _HINT = "give --account-keystore FILE, or --web3signer-url URL and --account ADD
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account (20 bytes) and its key, or the URL of what signs for it. Neither prints."""
+    """An account (20 bytes), and its key or the URL of its signer.
+
+    The repr has neither the key nor the URL.
+    """
 
     address: bytes
     key: bytes | None = field(repr=False, default=None)
@@ -40,7 +46,7 @@ class Account:
 
     @asynccontextmanager
     async def signer(self) -> AsyncIterator["Signer"]:
-        """What signs, for the length of the context."""
+        """Open the signer of the account."""
         from eigenkms.chain.rpc import JsonRpc
         from eigenkms.chain.signing import SIGNER_SECONDS, LocalSigner, RemoteSigner
 
@@ -53,7 +59,10 @@ class Account:
 
 
 def account(settings: "Settings", action: str) -> Account:
-    """The account that the settings name; asks for its password. Raises InputError; ``action`` is what needs it."""
+    """Return the account that the settings name; prompt for its password.
+
+    ``action`` begins the message of each error. Raises InputError.
+    """
     keystore: Path | None = settings.get("account_keystore")
     url: str | None = settings.get("web3signer_url")
     named: bytes | None = settings.get("account")
@@ -84,7 +93,10 @@ def _unlocked(path: Path, settings: "Settings", named: bytes | None) -> Account:
 
 
 def account_address(settings: "Settings") -> bytes | None:
-    """Of the account that the settings name, without its password; None if they name none, or the keystore does not say."""
+    """Return the address of the configured account, without its password.
+
+    None if the settings name no account, or if the keystore does not record it.
+    """
     named: bytes | None = settings.get("account")
     keystore: Path | None = settings.get("account_keystore")
     if named is not None or keystore is None:
@@ -95,8 +107,11 @@ def account_address(settings: "Settings") -> bytes | None:
     return None if address is None else bytes.fromhex(address[2:])
 
 
-def terms(settings: "Settings", *, replace_pending: bool = False) -> "Terms":
-    """What the settings say of fees and confirmations. On a devnet gas costs nothing, and estimating it takes long."""
+def fee_terms(settings: "Settings", *, replace_pending: bool = False) -> "Terms":
+    """Return the settings of fees and confirmations.
+
+    On a devnet gas costs nothing and estimating it takes long, so it is not estimated there.
+    """
     from eigenkms.chain.transactions import Terms
     from eigenkms.config.schema import DEVNET_CHAIN_ID
 
@@ -107,12 +122,15 @@ def terms(settings: "Settings", *, replace_pending: bool = False) -> "Terms":
         replace_pending=replace_pending,
         confirmations=settings.get("confirmations"),
         deadline=DEADLINE_SECONDS,
-        tell=note,
+        tell=print_note,
     )
 
 
 def checked_address(text: str) -> bytes:
-    """20 bytes. Raises InputError, also for a mixed-case address whose checksum (EIP-55) is wrong."""
+    """Parse an address of 20 bytes.
+
+    Raises InputError, also for a mixed-case address whose checksum (EIP-55) is wrong.
+    """
     from eigenkms.config.settings import address
 
     try:

@@ -22,7 +22,10 @@ _HINT = "give a keystore (of eigenkms or of geth), or a file with 64 hex digits"
 
 
 def attester(settings: "Settings") -> "Attester | None":
-    """What ``attest`` names, or None. Raises InputError for a key that cannot be read; asks nobody but for a password."""
+    """Return the attester that ``attest`` names, or None.
+
+    Prompts for nothing but a password. Raises InputError for a key that cannot be read.
+    """
     method = settings.get("attest")
     if method is None:
         return None
@@ -36,7 +39,10 @@ def attester(settings: "Settings") -> "Attester | None":
 
 
 def creator_key(settings: "Settings", action: str) -> bytes:
-    """The 32-byte key of an application's creator. Raises InputError, which begins with ``action`` if none is given."""
+    """Return the 32-byte key of an application's creator.
+
+    Raises InputError, which begins with ``action`` if no key is given.
+    """
     path: Path | None = settings.get("ecdsa_key_file")
     if path is not None:
         return _read_key(path, settings)

@@ -19,9 +19,10 @@ from eigenkms.types import AppId, Cluster, ClusterId, ExactAppId
 if TYPE_CHECKING:
     from eigenkms.chain.anchor import AnchorConfig
     from eigenkms.client.anchor_check import AnchorWitnesses
-    from eigenkms.client.api import ClientSettings, ClusterInfo
     from eigenkms.client.attesters import Attester
+    from eigenkms.client.cluster_info import ClusterInfo
     from eigenkms.client.release_environment import Secrets
+    from eigenkms.client.settings import ClientSettings
     from eigenkms.crypto.ibe_v2 import ApplicationKey
     from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 
@@ -31,8 +32,9 @@ NETWORK_SETTINGS = (*CHAIN_SETTINGS, "known_clusters", "timeout")
 
 
 def run(call: Callable[..., Awaitable[T]], *args: Any) -> T:
-    """Run an asynchronous call to its end. Ctrl-C cancels it, and is KeyboardInterrupt once everything is closed; pressed again, at
-    once.
+    """Run an asynchronous call to its end.
+
+    Ctrl-C cancels it, and is raised as KeyboardInterrupt once everything is closed. Pressed again, it ends the process immediately.
     """
     import trio
 
@@ -40,8 +42,9 @@ def run(call: Callable[..., Awaitable[T]], *args: Any) -> T:
 
 
 async def _interruptible(call: Callable[..., Awaitable[T]], *args: Any) -> T:
-    """The signal is no exception that may rise anywhere, also where a library has no way to clean up after it. What else goes wrong
-    is told as ever.
+    """Run the call in a scope that SIGINT cancels.
+
+    An exception raised by a signal could rise anywhere, also where a library cannot clean up after it. Other errors pass unchanged.
     """
     import trio
 
@@ -62,9 +65,9 @@ async def _interruptible(call: Callable[..., Awaitable[T]], *args: Any) -> T:
 
 
 def client_settings(settings: Settings) -> "ClientSettings":
-    """What the client library asks for. InputError names what is missing."""
+    """Return the settings of the client library. Raises InputError for a missing one."""
     from eigenkms.chain.config import Finality
-    from eigenkms.client.api import ClientSettings
+    from eigenkms.client.settings import ClientSettings
 
     return ClientSettings(
         rpc_url=settings.require("rpc_url"),
@@ -82,12 +85,12 @@ def client_settings(settings: Settings) -> "ClientSettings":
 
 
 def anchor(settings: Settings) -> "AnchorConfig | None":
-    """The anchor, if the settings name one. InputError for half of one."""
+    """Return the configured anchor, or None. Raises InputError for half of one."""
     return anchor_config(*(settings.get(name) for name in READER_SETTINGS))
 
 
 def cluster(settings: Settings) -> ClusterId | None:
-    """The cluster that ``settings`` name, if they do."""
+    """Return the cluster that ``settings`` name, or None."""
     from eigenkms.protocols.wire.session import cluster_id
 
     chain_id, avs = settings.get("chain_id"), settings.get("avs")
@@ -97,7 +100,7 @@ def cluster(settings: Settings) -> ClusterId | None:
 
 
 def pinned_key(settings: Settings) -> bytes | None:
-    """The master public key that this machine has pinned for the cluster in ``settings``, if it has."""
+    """Return the master public key pinned for the configured cluster, or None."""
     from eigenkms.client.known_clusters import KnownClusters
 
     named = cluster(settings)
@@ -105,17 +108,17 @@ def pinned_key(settings: Settings) -> bytes | None:
 
 
 def fetch_cluster(settings: Settings, progress: Callable[[str], None]) -> "ClusterInfo":
-    """The cluster, verified against the chain; pins its key the first time."""
+    """Fetch the cluster, verified against the chain; pin its key the first time."""
     needed = client_settings(settings)
-    from eigenkms.client import api
+    from eigenkms.client import one_shot
 
-    return run(api.fetch_cluster, needed, progress)
+    return run(one_shot.fetch_cluster, needed, progress)
 
 
 def fetch_witnessed(
     settings: Settings, anchor: "AnchorConfig | None", progress: Callable[[str], None]
 ) -> "tuple[ClusterInfo, AnchorWitnesses | None]":
-    """As ``fetch_cluster``, and what the anchor says of it, if there is one to ask."""
+    """Fetch the cluster, and compare it with the anchor if there is one."""
     if anchor is None:
         return fetch_cluster(settings, progress), None
     needed = client_settings(settings)
@@ -124,16 +127,16 @@ def fetch_witnessed(
     return run(anchor_check.fetch_witnessed, needed, progress)
 
 
-def ask_anchor(anchor: "AnchorConfig", named: ClusterId, epoch: "CertifiedTranscript") -> "AnchorWitnesses":
-    """What the anchor says of a version that is verified already."""
+def check_anchor(anchor: "AnchorConfig", named: ClusterId, epoch: "CertifiedTranscript") -> "AnchorWitnesses":
+    """Compare a version that is verified already with the anchor."""
     from eigenkms.chain.anchor import open_anchor
     from eigenkms.client import anchor_check
 
-    async def ask() -> "AnchorWitnesses":
+    async def check() -> "AnchorWitnesses":
         async with open_anchor(anchor, named) as opened:
-            return await anchor_check.ask_anchor(opened, epoch)
+            return await anchor_check.check_anchor(opened, epoch)
 
-    return run(ask)
+    return run(check)
 
 
 def application_key(
@@ -143,29 +146,34 @@ def application_key(
     attester: "Attester | None",
     progress: Callable[[str], None],
 ) -> "ApplicationKey":
-    """The application's key for ciphertexts of this version, by a quorum of partial signatures. All connections are closed
-    by then.
+    """Recover the application's key for ciphertexts of this version.
+
+    All connections are closed when it returns.
     """
     needed = client_settings(settings)
-    from eigenkms.client import api
+    from eigenkms.client import one_shot
 
-    call = functools.partial(api.fetch_application_key, attester=attester)
+    call = functools.partial(one_shot.fetch_application_key, attester=attester)
     return run(call, needed, app_id, ciphertext_version, progress)
 
 
 def fetch_secrets(
     settings: Settings, app_id: AppId, attester: "Attester | None", progress: Callable[[str], None]
 ) -> "Secrets":
-    """The environment of the application's release. All connections are closed by then."""
-    needed = client_settings(settings)
-    from eigenkms.client import api
+    """Fetch the environment of the application's release.
 
-    return run(api.fetch_secrets, needed, app_id, attester, progress)
+    All connections are closed when it returns.
+    """
+    needed = client_settings(settings)
+    from eigenkms.client import one_shot
+
+    return run(one_shot.fetch_secrets, needed, app_id, attester, progress)
 
 
 def checked_app_id(settings: Settings, *, exact: bool = False) -> AppId:
-    """The application id, long enough for the hash, in its canonical spelling unless it is ``exact``. Checked before anything is
-    asked of the network.
+    """Return the application id, checked before any query to the network.
+
+    It is long enough for the hash, and in its canonical spelling unless it is ``exact``.
     """
     from eigenkms.crypto.app_ids import canonical, is_nearly_address
     from eigenkms.crypto.ibe import MIN_APP_ID_BYTES

@@ -106,11 +106,11 @@ def verb(name: str, example: str) -> Callable[[Verb], click.Command]:
     return declare
 
 
-def with_settings(*names: str, late: bool = False) -> Callable[[Verb], Verb]:
+def settings_options(*names: str, lazy: bool = False) -> Callable[[Verb], Verb]:
     """Add an option for each setting in ``names``, and ``--config``.
 
     The verb gets one argument ``settings``. It holds the values that flags, environment and file give to *every* key, not to these
-    alone. With ``late`` the verb gets a function that reads them instead, and ``config``: the file as it was named, or None.
+    alone. With ``lazy`` the verb gets a function that reads them instead, and ``config``: the file as it was named, or None.
     """
 
     def decorate(function: Verb) -> Verb:
@@ -122,7 +122,7 @@ def with_settings(*names: str, late: bool = False) -> Callable[[Verb], Verb]:
             def read() -> Settings:
                 return gather(flags, environ=os.environ, file=Path(file) if file else None)
 
-            if late:
+            if lazy:
                 return function(*args, settings=read, config=file, **kwargs)
             return function(*args, settings=read(), **kwargs)
 
@@ -177,7 +177,7 @@ def exact_app_id_option(function: F) -> F:
     return click.option("--exact-app-id", "exact", is_flag=True, help=text)(function)
 
 
-def print_facts(facts: Mapping[str, Any], *, as_json: bool) -> None:
+def print_result_fields(facts: Mapping[str, Any], *, as_json: bool) -> None:
     """Print the result of a verb to stdout: one JSON object, or one aligned line for each fact."""
     if as_json:
         print_data(json.dumps(facts, indent=2))

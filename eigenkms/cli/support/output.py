@@ -1,10 +1,11 @@
-"""What a person reads on stderr, and how the process ends.
+"""Lines for a person on stderr, results on stdout, and the end of the process.
 
-stdout carries only the result of a verb. An error is two lines, ``error: …`` and ``hint: …``; the exit code
-is the error's own (docs/cli.md, Exit codes): 0 ok, 1 this command or its input is wrong, 2 network, chain or
-quorum could not do it, 3 refused, 4 data did not verify; 130 after Ctrl-C and 141 when the reader of stdout
-went away, as shells have it. A defect of our own is named by its type only, as its text might hold a secret;
-``--debug`` shows the traceback, indented. Foreign text is made printable here, where it is written (``eigenkms.printable``).
+stdout carries only the result of a verb. An error is two lines, ``error: …`` and ``hint: …``. The exit code is the error's own
+(docs/cli.md, Exit codes): 0 ok, 1 this command or its input is wrong, 2 network, chain or quorum could not do it, 3 refused, 4 data
+did not verify. It is 130 after Ctrl-C and 141 when the reader of stdout went away, as shells have it.
+
+An internal error is named by its type only, as its text might hold a secret; ``--debug`` shows the traceback, indented. Foreign
+text is made printable here, where it is written (``eigenkms.printable``).
 """
 
 import os
@@ -23,30 +24,30 @@ PIPE_CLOSED = 141
 _DEFECT_HINT = "this is a defect in eigenkms: run again with --debug and report what it prints"
 
 
-def note(*lines: str) -> None:
-    """Lines for the person at the terminal, each of them one, whatever stands in it."""
+def print_note(*lines: str) -> None:
+    """Print lines for the person at the terminal; each stays one line."""
     click.echo("\n".join(map(printable, lines)), err=True)
 
 
 def warn(text: str) -> None:
-    note(f"warning: {text}")
+    print_note(f"warning: {text}")
 
 
-def leaves(error: BaseException) -> Iterator[BaseException]:
-    """The errors inside a group, in order; any other error itself."""
+def flatten(error: BaseException) -> Iterator[BaseException]:
+    """Yield the errors inside a group, in order; any other error itself."""
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
-            yield from leaves(inner)
+            yield from flatten(inner)
     else:
         yield error
 
 
-def conclude(error: BaseException, *, debug: bool) -> int:
+def exit_for(error: BaseException, *, debug: bool) -> int:
     """Tell the person about ``error``; the exit code."""
     if debug:
         told = "".join(traceback.format_exception(error)).rstrip("\n")
-        note(*(f"  {line}" for line in told.split("\n")))
-    found = list(leaves(error))
+        print_note(*(f"  {line}" for line in told.split("\n")))
+    found = list(flatten(error))
     for kind, code in ((KeyboardInterrupt, INTERRUPTED), (BrokenPipeError, PIPE_CLOSED)):
         if any(isinstance(e, kind) for e in found):
             return code
@@ -54,7 +55,7 @@ def conclude(error: BaseException, *, debug: bool) -> int:
     if exits:
         return _exit_code(exits[0])
     known = [e for e in found if isinstance(e, EigenKmsError | click.ClickException | click.Abort)]
-    return _tell(known[0] if len(known) == len(found) else next(e for e in found if e not in known))
+    return _print_error(known[0] if len(known) == len(found) else next(e for e in found if e not in known))
 
 
 def _exit_code(error: BaseException) -> int:
@@ -64,14 +65,14 @@ def _exit_code(error: BaseException) -> int:
     return code if isinstance(code, int) else int(code is not None)
 
 
-def _tell(error: BaseException) -> int:
+def _print_error(error: BaseException) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        note(*error.format_message().split("\n"))
+        print_note(*error.format_message().split("\n"))
         return 1
     message, hint, code = _describe(error)
-    note(f"error: {message}")
+    print_note(f"error: {message}")
     if hint:
-        note(f"hint: {hint}")
+        print_note(f"hint: {hint}")
     return code
 
 
@@ -90,7 +91,10 @@ def _describe(error: BaseException) -> tuple[str, str | None, int]:
 
 
 def _lower(message: str) -> str:
-    """Our form of a sentence of click's: one line, first letter lowercase, no full stop."""
+    """Return a message of click's in the form of ours.
+
+    It is one line with a lowercase first letter and no full stop.
+    """
     line = " ".join(message.split())
     return line[:1].lower() + line[1:].removesuffix(".")
 
@@ -101,24 +105,31 @@ def _usage_hint(error: click.UsageError) -> str:
 
 
 def print_result(*lines: str) -> None:
-    """Lines for a person on stdout, each of them one, whatever stands in it. InputError where they cannot be written;
-    BrokenPipeError where nobody reads them.
+    """Print lines for a person on stdout; each stays one line.
+
+    Raises InputError if they cannot be written; BrokenPipeError if the reader went away.
     """
     print_data("\n".join(map(printable, lines)))
 
 
 def print_data(text: str) -> None:
-    """Text for a program on stdout, as it is: JSON, a script, a file. Raises as ``print_result``."""
+    """Print text for a program on stdout, unchanged: JSON, a script, a file.
+
+    Raises as ``print_result``.
+    """
     click.echo(text)
 
 
 def flush_stdout() -> None:
-    """Write out what is buffered, so that a closed pipe or a full disk is an error here and not at exit."""
+    """Write out the buffer, so that a closed pipe or a full disk is an error here.
+
+    At exit it would be too late.
+    """
     sys.stdout.flush()
 
 
 def abandon_broken_stdout() -> None:
-    """Where stdout does not take what is buffered, let the interpreter's last flush go nowhere."""
+    """Send the interpreter's last flush to /dev/null if stdout takes nothing more."""
     try:
         sys.stdout.flush()
     except (OSError, InputError):

@@ -1,10 +1,13 @@
-"""Progress of long work on stderr: one line that changes on a terminal, plain lines where it is not one."""
+"""Progress of long work on stderr.
+
+It is one line that changes on a terminal, and plain lines elsewhere.
+"""
 
 import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from eigenkms.cli.support.output import note
+from eigenkms.cli.support.output import print_note
 from eigenkms.printable import printable
 
 if TYPE_CHECKING:
@@ -29,7 +32,7 @@ class Progress:
 
     def __call__(self, line: str) -> None:
         if self._status is None:
-            note(line)
+            print_note(line)
             return
         from rich.markup import escape
 

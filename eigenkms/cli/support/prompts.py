@@ -1,4 +1,7 @@
-"""A question at the terminal that Ctrl-C can end: no thread is left behind that reads."""
+"""A question at the terminal that Ctrl-C can end.
+
+No thread is left behind that reads.
+"""
 
 import os
 
@@ -9,8 +12,11 @@ from eigenkms.printable import printable
 MAX_ANSWER_BYTES = 1024
 
 
-async def agrees(question: str) -> bool | None:
-    """Whether the person at the terminal says yes; None if there is no terminal. Whatever is no yes is a no, and so is its end."""
+async def confirm(question: str) -> bool | None:
+    """Return whether the person at the terminal confirms; None without a terminal.
+
+    Any answer but yes is a no, and so is the end of the input.
+    """
     try:
         terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
     except OSError:

@@ -6,10 +6,12 @@ from types import FrameType
 from typing import Any, Self
 
 
-class EndingSignals:
-    """In its block, a signal that would end the process raises instead, so that all is cleaned up on the way out; at the end of the
-    block it ends the process after all. Between ``hold`` and ``release`` it waits; a second one disturbs no cleaning up. A signal
-    that is ignored stays so.
+class SignalGuard:
+    """Holds back signals that end the process while something is cleaned up.
+
+    In its block, such a signal raises KeyboardInterrupt, so that all is cleaned up on the way out. At the end of the block the
+    signal ends the process after all. Between ``hold`` and ``release`` it waits. A second signal disturbs no clean-up, and an
+    ignored one stays ignored.
     """
 
     def __init__(self) -> None:

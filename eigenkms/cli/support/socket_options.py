@@ -1,4 +1,7 @@
-"""The socket that an operator publishes: where others dial its node, and the peer id that they must find there."""
+"""The socket that an operator publishes: an address and a peer id.
+
+Others dial the node at the address, and must find the peer id there.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,17 +17,18 @@ if TYPE_CHECKING:
 
 
 def p2p_keystore(settings: "Settings") -> Path:
-    """Of the settings, or the one that a node makes in its data folder."""
+    """Return the configured p2p keystore, or the one in the node's data folder."""
     from eigenkms.config.paths import data_dir
 
     path: Path | None = settings.get("p2p_keystore")
     return path or data_dir(settings) / "p2p.json"
 
 
-def own_socket(settings: "Settings", given: str | None, *, force: bool) -> str:
-    """The multiaddr to publish: ``given``, or the first of ``announce``, with the peer id of the p2p keystore.
+def published_socket(settings: "Settings", given: str | None, *, force: bool) -> str:
+    """Return the multiaddr to publish, with the peer id of the p2p keystore.
 
-    Raises InputError for what nobody can dial, and for the peer id of another node unless ``force`` is set.
+    It is ``given``, or the first of ``announce``. Raises InputError for an address that nobody can dial, and for the peer id of
+    another node unless ``force`` is set.
     """
     from eigenkms.p2p.identity import parse_address
 
@@ -51,7 +55,10 @@ def own_socket(settings: "Settings", given: str | None, *, force: bool) -> str:
 
 
 def _check(address: "TransportAddress", settings: "Settings") -> None:
-    """Raises InputError for an address that nobody else can dial; on a devnet all are on this machine."""
+    """Raise InputError for an address that no other machine can dial.
+
+    On a devnet all nodes are on this machine.
+    """
     from eigenkms.config.schema import DEVNET_CHAIN_ID
     from eigenkms.p2p.identity import check_dialable
 
@@ -84,8 +91,11 @@ def socket_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def place(given: str | None, settings: "Settings", on_chain: str) -> str:
-    """Where others dial the node, without its peer id: as told, as announced, or as the chain has it. Raises InputError."""
+def dial_address(given: str | None, settings: "Settings", on_chain: str) -> str:
+    """Return the address at which others dial the node, without its peer id.
+
+    It is ``given``, else the announced one, else the chain's. Raises InputError.
+    """
     from eigenkms.p2p.identity import parse_address, parse_transport
 
     announced = settings.get("announce")
@@ -105,7 +115,7 @@ def place(given: str | None, settings: "Settings", on_chain: str) -> str:
         ) from error
 
 
-def peer_of(socket: str) -> str | None:
+def peer_id_of(socket: str) -> str | None:
     from eigenkms.p2p.identity import parse_address
 
     try:

@@ -42,6 +42,8 @@ _PLAIN: Final = {
 
 _MAX_LINKS: Final = 40
 """As Linux follows (MAXSYMLINKS)."""
+STREAM: Final = "-"
+"""The name of a file that means the standard stream."""
 
 
 def prepare() -> None:
@@ -133,7 +135,12 @@ def _explained(action: str, use: str) -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.EBADF:
             raise closed(action, use) from error
-        raise InputError(f"{action}: {(error.strerror or str(error)).lower()}") from error
+        raise InputError(f"{action}: {reason_of(error)}") from error
+
+
+def reason_of(error: OSError) -> str:
+    """Return the reason of an error of the system, as a clause of a message."""
+    return (error.strerror or str(error)).lower()
 
 
 def closed(action: str, use: str) -> InputError:

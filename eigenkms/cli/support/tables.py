@@ -1,4 +1,4 @@
-"""Tables on stdout: aligned columns, with rules on a terminal where a verb wants them."""
+"""Tables on stdout: aligned columns, on a terminal with rules if wanted."""
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
@@ -16,7 +16,7 @@ def print_table(
     to_the_right: Collection[str] = (),
     ruled: bool = False,
 ) -> None:
-    """A line for each of ``rows``, whatever its cells hold. InputError if stdout does not take it."""
+    """Print a line for each of ``rows``. Raises InputError if stdout does not take it."""
     from rich import box
     from rich.console import Console
     from rich.markup import escape

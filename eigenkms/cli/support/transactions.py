@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eigenkms.cli.support import client_runner
-from eigenkms.cli.support.accounts import account, terms
-from eigenkms.cli.support.options import json_option, print_facts
-from eigenkms.cli.support.output import note, print_result, warn
+from eigenkms.cli.support.accounts import account, fee_terms
+from eigenkms.cli.support.options import json_option, print_result_fields
+from eigenkms.cli.support.output import print_note, print_result, warn
 from eigenkms.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,7 +26,10 @@ MakePlan = Callable[["OperatorRegistry", bytes], Awaitable["Plan"]]
 
 @dataclass(frozen=True)
 class SendOptions:
-    """How transactions are sent: not at all, without asking, in place of a pending one; and how it is told."""
+    """How transactions are sent: not at all, unasked, in place of a pending one.
+
+    ``as_json``: how the result is printed.
+    """
 
     dry_run: bool
     yes: bool
@@ -34,12 +37,12 @@ class SendOptions:
     as_json: bool
 
 
-def sending(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of every verb that sends transactions, passed on as ``manner``."""
+def send_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Declare the options of a verb that sends transactions, passed on as ``options``."""
 
     @wraps(function)
     def wrapped(*, dry_run: bool, yes: bool, replace_pending: bool, as_json: bool, **rest: Any) -> Any:
-        return function(manner=SendOptions(dry_run, yes, replace_pending, as_json), **rest)
+        return function(options=SendOptions(dry_run, yes, replace_pending, as_json), **rest)
 
     declared: Callable[..., Any] = json_option(wrapped)
     for option in reversed(
@@ -57,8 +60,11 @@ def sending(function: Callable[..., Any]) -> Callable[..., Any]:
     return declared
 
 
-def carry_out(settings: "Settings", action: str, make: MakePlan, manner: SendOptions) -> None:
-    """Make the plan, and unless it is a dry run, have it confirmed and send it; print what came of it."""
+def run_plan(settings: "Settings", action: str, make: MakePlan, options: SendOptions) -> None:
+    """Make the plan, have it confirmed and send it; print the result.
+
+    A dry run shows the plan and sends nothing.
+    """
     delegation_manager = settings.require("delegation_manager")
     config = client_runner.client_settings(settings).chain
     sender_account = account(settings, action)
@@ -67,32 +73,32 @@ def carry_out(settings: "Settings", action: str, make: MakePlan, manner: SendOpt
         from eigenkms.chain.operator_registry import open_registry
         from eigenkms.chain.transactions import Sender
 
-        conditions = terms(settings, replace_pending=manner.replace_pending)
+        fees = fee_terms(settings, replace_pending=options.replace_pending)
         async with open_registry(config, delegation_manager) as registry, sender_account.signer() as signer:
-            sender = Sender(registry.chain.rpc, signer, config.chain_id, terms=conditions)
-            if manner.dry_run:
+            sender = Sender(registry.chain.rpc, signer, config.chain_id, terms=fees)
+            if options.dry_run:
                 if pending := await sender.pending():
-                    note(
+                    print_note(
                         f"{pending} transactions of the account are pending: what they change does not show yet"
                     )
             else:
                 await sender.wait_for_pending(action)
             plan = await make(registry, sender.address)
-            fee = await registry.fee(plan, conditions)
-            if manner.dry_run:
+            fee = await registry.fee(plan, fees)
+            if options.dry_run:
                 return _facts(plan, config.chain_id, fee, {}, await _simulated(registry, plan))
-            await _confirm(plan, fee, manner)
+            await _confirm(plan, fee, options)
             return _facts(plan, config.chain_id, fee, await _send(sender, plan), None)
 
     facts = client_runner.run(visit)
-    if manner.as_json:
-        print_facts(facts, as_json=True)
+    if options.as_json:
+        print_result_fields(facts, as_json=True)
     else:
         print_result(*_lines(facts))
 
 
 async def _simulated(registry: "OperatorRegistry", plan: "Plan") -> dict[str, str]:
-    """By the name of a step, what came of trying its call."""
+    """Return the result of trying each call, by the name of its step."""
     return {
         step.name: _outcome(await registry.simulate(plan, step.call))
         for step in plan.steps
@@ -106,19 +112,19 @@ def _outcome(reason: str | None) -> str:
     return f"would be refused: {reason}" if reason else "shows only after the calls before it"
 
 
-async def _confirm(plan: "Plan", fee: int, manner: SendOptions) -> None:
+async def _confirm(plan: "Plan", fee: int, options: SendOptions) -> None:
     """Say what will be sent, and ask once. Raises InputError where nobody can be asked, or the answer is no."""
     from eigenkms.chain.rpc_values import format_ether, to_hex
-    from eigenkms.cli.support.prompts import agrees
+    from eigenkms.cli.support.prompts import confirm
 
     for step in plan.steps:
-        note(f"{step.name}: {step.done or 'to be sent'}")
+        print_note(f"{step.name}: {step.done or 'to be sent'}")
     if plan.calls and plan.warning:
         warn(plan.warning)
-    if manner.yes or not plan.calls:
+    if options.yes or not plan.calls:
         return
     cost = format_ether(plan.gas * fee)
-    agreed = await agrees(
+    agreed = await confirm(
         f"send {_counted(plan)} from {to_hex(plan.account)}, for at most {cost} ether at the present price of gas?"
     )
     if agreed is None:
@@ -143,9 +149,9 @@ async def _send(sender: "Sender", plan: "Plan") -> dict[str, "Receipt"]:
     receipts = {}
     for step in plan.steps:
         if step.call is not None:
-            note(f"{step.name}: sending …")
+            print_note(f"{step.name}: sending …")
             receipt = receipts[step.name] = await perform(sender, step.call)
-            note(
+            print_note(
                 f"{step.name}: in block {receipt.block_number}, transaction {to_hex(receipt.transaction_hash)}"
             )
     return receipts
@@ -204,7 +210,7 @@ def _call_facts(call: "Call", fee: int) -> dict[str, Any]:
 
 
 def _plain(argument: object) -> Any:
-    """An argument of a call as JSON has it: bytes and addresses in hex, tuples as lists."""
+    """Return an argument of a call for JSON: bytes in hex, tuples as lists."""
     if isinstance(argument, bytes):
         return "0x" + argument.hex()
     if isinstance(argument, list | tuple):
@@ -213,7 +219,7 @@ def _plain(argument: object) -> Any:
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
-    """The same for people; of calls that were not sent, all there is."""
+    """Return the lines for people; of calls that were not sent, every detail."""
     import json
 
     from eigenkms.chain.rpc_values import format_ether
@@ -243,7 +249,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
 
 
 def check_operator(settings: "Settings", action: str, sender: bytes) -> None:
-    """The account must be the operator of the settings, where they name one."""
+    """Raise InputError if the settings name another operator than the account."""
     operator: bytes | None = settings.get("operator")
     if operator not in (None, sender):
         assert operator is not None

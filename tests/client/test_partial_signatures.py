@@ -56,7 +56,7 @@ def test_any_threshold_of_them_gives_the_one_key(network: FakeNetwork) -> None:
             add(collector, network, index)
             assert collector.count(Outcome.GOOD) == seat + 1
         assert collector.app_key == app_key(network)
-        assert collector.liars == ()
+        assert collector.invalid_signers == ()
         assert len(collector.unanswered()) == 1
 
 
@@ -80,14 +80,14 @@ def test_one_liar_is_named_and_the_key_found_with_the_next(network: FakeNetwork,
     for index in (1, 2):
         add(collector, network, index)
     assert not collector.app_key
-    assert collector.liars == (network.operators[0].address,)
+    assert collector.invalid_signers == (network.operators[0].address,)
     add(collector, network, 3)
     assert collector.app_key == app_key(network)
     late = SignatureCollector(ID, network.epoch.transcript)
     for index in (1, 2):
         add(late, network, index)
     add(late, network, 0, false)
-    assert late.liars == (network.operators[0].address,)
+    assert late.invalid_signers == (network.operators[0].address,)
     add(late, network, 3)
     assert late.app_key == app_key(network)
 
@@ -112,7 +112,7 @@ def test_two_liars_of_seven_are_both_named() -> None:
     for index in range(2, 7):
         add(collector, seven, index)
     assert collector.app_key == app_key(seven)
-    assert set(collector.liars) == {seven.operators[0].address, seven.operators[1].address}
+    assert set(collector.invalid_signers) == {seven.operators[0].address, seven.operators[1].address}
 
 
 def test_lies_that_cancel_each_other_out_harm_nothing(network: FakeNetwork) -> None:
@@ -152,7 +152,7 @@ def test_who_failed_and_who_was_silent_is_told(network: FakeNetwork) -> None:
     collector = SignatureCollector(ID, network.epoch.transcript)
     add(collector, network, 0)
     down = network.operators[1].address
-    collector.failed(down, NetworkError("dial it: connection refused"))
+    collector.record_failure(down, NetworkError("dial it: connection refused"))
     assert collector.summary == "1 of 3 partial signatures"
     assert set(collector.failures) == {down}
     assert collector.unanswered() == tuple(o.address for o in network.operators[2:])

@@ -1,4 +1,7 @@
-"""The table that ``eigenkms devnet run --scenario rotation`` prints: a line for each rotation, then the sums."""
+"""The table of ``devnet run --scenario rotation``: one row for each rotation.
+
+The sums follow the rows.
+"""
 
 import json
 import math
@@ -6,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from eigenkms.cli.support.options import print_facts
+from eigenkms.cli.support.options import print_result_fields
 from eigenkms.cli.support.output import print_data
 from eigenkms.cli.support.tables import print_table
 
@@ -17,13 +20,13 @@ _MPK_DIGITS = 12
 
 
 def print_rotations(result: "RotationResult", *, as_json: bool) -> None:
-    """On stdout: one JSON object, or the table with rules on a terminal and without where it is none."""
+    """Print one JSON object, or the table; on a terminal it has rules."""
     if as_json:
         print_data(json.dumps(_plain(asdict(result)), indent=2))
         return
     to_the_right = [name for name, right in _COLUMNS.items() if right]
     print_table(tuple(_COLUMNS), map(_cells, result.rows), to_the_right=to_the_right, ruled=True)
-    print_facts(_sums(result), as_json=False)
+    print_result_fields(_sums(result), as_json=False)
 
 
 _COLUMNS = {

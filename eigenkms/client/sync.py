@@ -1,14 +1,15 @@
-"""The client for programs that are not asynchronous, or that run on asyncio (docs/library.md, Without trio).
+"""The client for programs that are not asynchronous, or that run on asyncio.
 
-Each call has a trio loop of its own, in a thread of its own, and its caller waits: whatever the thread it is called from runs is
-not disturbed. Ctrl-C, or whatever else ends the waiting, ends the call and is raised once all connections are closed.
+Each call has a trio loop in a thread of its own, and its caller waits (docs/library.md, Without trio). The thread of the caller,
+and whatever it runs, is not disturbed. Ctrl-C, or any other end of the wait, ends the call and is raised once all connections are
+closed.
 
 >>> settings = ClientSettings(…)
 >>> ciphertext = encrypt(settings, AppId("0x…"), b"attack at dawn")
 >>> decrypt(settings, AppId("0x…"), ciphertext, EcdsaAttester(key))
 b'attack at dawn'
 
-From asyncio: ``await asyncio.to_thread(decrypt, …)``. A call connects anew; whoever decrypts often keeps the key
+From asyncio: ``await asyncio.to_thread(decrypt, …)``. Each call opens its connections. A program that decrypts often keeps the key
 (``fetch_application_key``, ``client.ciphertexts``), or uses ``open_client``.
 """
 
@@ -21,12 +22,13 @@ from typing import Final, TypeVar
 
 import trio
 
-from eigenkms.client import api, ciphertexts
-from eigenkms.client.api import ClientSettings, ClusterInfo
+from eigenkms.client import ciphertexts, one_shot
 from eigenkms.client.attesters import Attester
 from eigenkms.client.ciphertexts import NEWEST
+from eigenkms.client.cluster_info import ClusterInfo
 from eigenkms.client.known_clusters import KnownClusters
 from eigenkms.client.release_environment import Secrets
+from eigenkms.client.settings import ClientSettings
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
 from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.types import AppId
@@ -39,9 +41,10 @@ T = TypeVar("T")
 
 
 def encrypt(settings: ClientSettings, app_id: AppId, plaintext: bytes, version: int = NEWEST) -> bytes:
-    """Encrypt to an application. Asks the network for the master public key if it is not pinned yet, and then pins it.
+    """Encrypt to an application.
 
-    Errors as ``fetch_cluster`` and ``ciphertexts.encrypt``.
+    If the master public key is not pinned so far, it is fetched from the network and pinned. Errors as ``fetch_cluster`` and
+    ``ciphertexts.encrypt``.
     """
     cluster = cluster_id(settings.chain.cluster)
     mpk = KnownClusters(settings.known_clusters_path).get(cluster) or fetch_cluster(settings).mpk
@@ -51,18 +54,18 @@ def encrypt(settings: ClientSettings, app_id: AppId, plaintext: bytes, version: 
 def decrypt(
     settings: ClientSettings, app_id: AppId, ciphertext: bytes, attester: Attester | None = None
 ) -> bytes:
-    """``Client.decrypt``."""
-    return _run(partial(api.decrypt, settings, app_id, ciphertext, attester=attester))
+    """Call ``Client.decrypt``."""
+    return _run(partial(one_shot.decrypt, settings, app_id, ciphertext, attester=attester))
 
 
 def fetch_secrets(settings: ClientSettings, app_id: AppId, attester: Attester | None = None) -> Secrets:
-    """``Client.fetch_secrets``."""
-    return _run(partial(api.fetch_secrets, settings, app_id, attester))
+    """Call ``Client.fetch_secrets``."""
+    return _run(partial(one_shot.fetch_secrets, settings, app_id, attester))
 
 
 def fetch_cluster(settings: ClientSettings) -> ClusterInfo:
-    """``Client.fetch``."""
-    return _run(partial(api.fetch_cluster, settings))
+    """Call ``Client.fetch``."""
+    return _run(partial(one_shot.fetch_cluster, settings))
 
 
 def fetch_application_key(
@@ -71,8 +74,10 @@ def fetch_application_key(
     attester: Attester | None = None,
     ciphertext_version: int = NEWEST,
 ) -> ApplicationKey:
-    """``Client.application_key``."""
-    return _run(partial(api.fetch_application_key, settings, app_id, ciphertext_version, attester=attester))
+    """Call ``Client.application_key``."""
+    return _run(
+        partial(one_shot.fetch_application_key, settings, app_id, ciphertext_version, attester=attester)
+    )
 
 
 def _run(call: Callable[[], Awaitable[T]]) -> T:

@@ -27,63 +27,61 @@ def settled() -> FakeNetwork:
 
 
 @pytest.fixture
-def directory(settled: FakeNetwork) -> AddressBook:
+def book(settled: FakeNetwork) -> AddressBook:
     return AddressBook(CLUSTER, settled.chain.operators)
 
 
-def test_the_socket_on_chain_is_the_first_address(settled: FakeNetwork, directory: AddressBook) -> None:
+def test_the_socket_on_chain_is_the_first_address(settled: FakeNetwork, book: AddressBook) -> None:
     """For every operator; nobody else is known."""
-    assert directory.operators == tuple(o.address for o in settled.operators)
+    assert book.operators == tuple(o.address for o in settled.operators)
     for operator in settled.operators:
-        assert directory.peer_of(operator.address) == (operator.peer.peer_id, (HERE,))
-        assert directory.key_of(operator.address) == operator.key.g2
+        assert book.peer_of(operator.address) == (operator.peer.peer_id, (HERE,))
+        assert book.key_of(operator.address) == operator.key.g2
     stranger = make_network(seed="elsewhere").operators[0].address
-    assert directory.peer_of(stranger) is None
-    assert directory.key_of(stranger) is None
+    assert book.peer_of(stranger) is None
+    assert book.key_of(stranger) is None
 
 
 def test_a_newer_record_replaces_the_socket_and_an_older_one_does_not(
-    settled: FakeNetwork, directory: AddressBook
+    settled: FakeNetwork, book: AddressBook
 ) -> None:
     """Whoever passes them on, in whatever order."""
     operator = settled.operators[0]
     moved = PeerKey.generate().peer_id
-    assert directory.learn([operator.record([THERE], peer=moved, sequence=5)]) == {operator.address}
-    assert directory.peer_of(operator.address) == (moved, (THERE,))
+    assert book.add_records([operator.record([THERE], peer=moved, sequence=5)]) == {operator.address}
+    assert book.peer_of(operator.address) == (moved, (THERE,))
     assert (
-        directory.learn([operator.record([HERE], sequence=5), operator.record([HERE], sequence=4)]) == set()
+        book.add_records([operator.record([HERE], sequence=5), operator.record([HERE], sequence=4)]) == set()
     )
-    assert directory.peer_of(operator.address) == (moved, (THERE,))
-    assert directory.learn([operator.record([HERE], sequence=6)]) == {operator.address}
-    assert directory.peer_of(operator.address) == (operator.peer.peer_id, (HERE,))
+    assert book.peer_of(operator.address) == (moved, (THERE,))
+    assert book.add_records([operator.record([HERE], sequence=6)]) == {operator.address}
+    assert book.peer_of(operator.address) == (operator.peer.peer_id, (HERE,))
 
 
-def test_a_moved_operator_may_still_be_where_the_chain_says(
-    settled: FakeNetwork, directory: AddressBook
-) -> None:
+def test_a_moved_operator_may_still_be_where_the_chain_says(settled: FakeNetwork, book: AddressBook) -> None:
     """Its record's addresses are tried first, then its socket if it is the same peer; a record without any leaves the socket."""
     operator, quiet = settled.operators[:2]
-    assert directory.learn([operator.record([THERE]), quiet.record([])]) == {operator.address}
-    assert directory.peer_of(operator.address) == (operator.peer.peer_id, (THERE, HERE))
-    assert directory.peer_of(quiet.address) == (quiet.peer.peer_id, (HERE,))
+    assert book.add_records([operator.record([THERE]), quiet.record([])]) == {operator.address}
+    assert book.peer_of(operator.address) == (operator.peer.peer_id, (THERE, HERE))
+    assert book.peer_of(quiet.address) == (quiet.peer.peer_id, (HERE,))
 
 
 def test_a_record_that_says_nothing_new_costs_no_signature_check(
-    settled: FakeNetwork, directory: AddressBook
+    settled: FakeNetwork, book: AddressBook
 ) -> None:
     """The same peer at the same place: not even looked at, so its signature may be anything."""
     operator = settled.operators[0]
     same = operator.record([HERE])
-    assert directory.learn([replace(same, signature=bytes(64))]) == set()
+    assert book.add_records([replace(same, signature=bytes(64))]) == set()
 
 
 def test_an_operator_without_a_usable_socket_is_found_by_its_record(settled: FakeNetwork) -> None:
     """Until then it has no address at all."""
     settled.place(2, "see our website")
-    directory, operator = AddressBook(CLUSTER, settled.chain.operators), settled.operators[2]
-    assert directory.peer_of(operator.address) is None
-    assert directory.learn([operator.record([THERE])]) == {operator.address}
-    assert directory.peer_of(operator.address) == (operator.peer.peer_id, (THERE,))
+    book, operator = AddressBook(CLUSTER, settled.chain.operators), settled.operators[2]
+    assert book.peer_of(operator.address) is None
+    assert book.add_records([operator.record([THERE])]) == {operator.address}
+    assert book.peer_of(operator.address) == (operator.peer.peer_id, (THERE,))
 
 
 def false_records(operator: Operator, thief: Operator) -> dict[str, Frame]:
@@ -121,37 +119,37 @@ def false_records(operator: Operator, thief: Operator) -> dict[str, Frame]:
 
 
 @pytest.mark.parametrize("index", range(6))
-def test_a_false_record_changes_nothing(settled: FakeNetwork, directory: AddressBook, index: int) -> None:
+def test_a_false_record_changes_nothing(settled: FakeNetwork, book: AddressBook, index: int) -> None:
     """It is passed over, and the good one behind it is taken."""
     operator, thief = settled.operators[:2]
     name, false = list(false_records(operator, thief).items())[index]
     good = settled.operators[3].record([THERE], sequence=9)
-    assert directory.learn([false, good]) == {settled.operators[3].address}, name
-    assert directory.peer_of(operator.address) == (operator.peer.peer_id, (HERE,))
+    assert book.add_records([false, good]) == {settled.operators[3].address}, name
+    assert book.peer_of(operator.address) == (operator.peer.peer_id, (HERE,))
 
 
-def test_an_operator_of_another_set_has_no_say(settled: FakeNetwork, directory: AddressBook) -> None:
+def test_an_operator_of_another_set_has_no_say(settled: FakeNetwork, book: AddressBook) -> None:
     """Its record is signed well, and it is nobody here."""
     stranger = make_network(seed="elsewhere").operators[0]
-    assert directory.learn([stranger.record([THERE])]) == set()
+    assert book.add_records([stranger.record([THERE])]) == set()
 
 
 # -- operators that come and go ----------------------------------------------------------------------------------
 
 
-def test_who_left_is_still_found_and_not_one_of_today(settled: FakeNetwork, directory: AddressBook) -> None:
+def test_who_left_is_still_found_and_not_one_of_today(settled: FakeNetwork, book: AddressBook) -> None:
     """By its record, its key of then; until it is back."""
     leaver, rest = settled.operators[0], settled.chain.operators[1:]
     everybody = settled.chain.operators
-    assert directory.learn([leaver.record([THERE])]) == {leaver.address}
-    directory.update(rest)
-    assert directory.operators == tuple(o.address for o in rest)
-    assert directory.peer_of(leaver.address) == (leaver.peer.peer_id, (THERE, HERE))
-    assert directory.key_of(leaver.address) == leaver.key.g2
-    assert directory.learn([leaver.record(["/ip4/127.0.0.1/tcp/9003"], sequence=2)]) == {leaver.address}
-    directory.update(everybody)
-    assert directory.operators == tuple(o.address for o in everybody)
-    assert directory.peer_of(leaver.address) == (
+    assert book.add_records([leaver.record([THERE])]) == {leaver.address}
+    book.set_operators(rest)
+    assert book.operators == tuple(o.address for o in rest)
+    assert book.peer_of(leaver.address) == (leaver.peer.peer_id, (THERE, HERE))
+    assert book.key_of(leaver.address) == leaver.key.g2
+    assert book.add_records([leaver.record(["/ip4/127.0.0.1/tcp/9003"], sequence=2)]) == {leaver.address}
+    book.set_operators(everybody)
+    assert book.operators == tuple(o.address for o in everybody)
+    assert book.peer_of(leaver.address) == (
         leaver.peer.peer_id,
         ("/ip4/127.0.0.1/tcp/9003", HERE),
     )
@@ -161,7 +159,7 @@ def test_recipients_of_an_old_version_are_admitted_with_what_waited_for_them(set
     """Their records came before the version did; a record that another signed is no more believed for that."""
     leavers, rest = settled.chain.operators[:2], settled.chain.operators[2:]
     first, second = settled.operators[:2]
-    directory = AddressBook(CLUSTER, rest)
+    book = AddressBook(CLUSTER, rest)
     forged = build_peer_record(
         second.key,
         cluster=CLUSTER,
@@ -171,64 +169,62 @@ def test_recipients_of_an_old_version_are_admitted_with_what_waited_for_them(set
         sequence=9,
     )
     forged = replace(forged, signature=forged.signature[::-1])
-    assert directory.learn([first.record([THERE]), forged]) == set()
-    assert directory.peer_of(first.address) is None
-    assert directory.admit([*leavers, *rest]) == {first.address}
-    assert directory.peer_of(first.address) == (first.peer.peer_id, (THERE, HERE))
-    assert directory.peer_of(second.address) == (second.peer.peer_id, (HERE,))
-    assert directory.operators == tuple(o.address for o in rest)
-    assert directory.admit(leavers) == set()
+    assert book.add_records([first.record([THERE]), forged]) == set()
+    assert book.peer_of(first.address) is None
+    assert book.add_recipients([*leavers, *rest]) == {first.address}
+    assert book.peer_of(first.address) == (first.peer.peer_id, (THERE, HERE))
+    assert book.peer_of(second.address) == (second.peer.peer_id, (HERE,))
+    assert book.operators == tuple(o.address for o in rest)
+    assert book.add_recipients(leavers) == set()
 
 
 def test_an_operator_of_today_keeps_its_key_and_socket_of_today(
-    settled: FakeNetwork, directory: AddressBook
+    settled: FakeNetwork, book: AddressBook
 ) -> None:
     """Whatever it had at the block of an old version."""
     operator, stranger = settled.operators[0], bn254.KeyPair.from_secret(4711)
     then = replace(settled.chain.operators[0], key=stranger.g2, socket=f"{THERE}/p2p/{operator.peer.peer_id}")
-    assert directory.admit([then]) == set()
-    assert directory.key_of(operator.address) == operator.key.g2
-    assert directory.peer_of(operator.address) == (operator.peer.peer_id, (HERE,))
+    assert book.add_recipients([then]) == set()
+    assert book.key_of(operator.address) == operator.key.g2
+    assert book.peer_of(operator.address) == (operator.peer.peer_id, (HERE,))
 
 
 @pytest.mark.parametrize("changed", ["socket", "key"])
-def test_a_change_on_chain_outdates_the_record(
-    settled: FakeNetwork, directory: AddressBook, changed: str
-) -> None:
+def test_a_change_on_chain_outdates_the_record(settled: FakeNetwork, book: AddressBook, changed: str) -> None:
     """Of that operator alone; a read that finds all as it was leaves the records."""
     first, second = settled.operators[:2]
-    directory.learn([first.record([THERE]), second.record([THERE])])
-    directory.update(settled.chain.operators)
-    assert directory.peer_of(first.address) == (first.peer.peer_id, (THERE, HERE))
+    book.add_records([first.record([THERE]), second.record([THERE])])
+    book.set_operators(settled.chain.operators)
+    assert book.peer_of(first.address) == (first.peer.peer_id, (THERE, HERE))
     news = {"socket": {"socket": f"{THERE}/p2p/{PeerKey.generate().peer_id}"}, "key": {"key": second.key.g2}}
     on_chain = list(settled.chain.operators)
     on_chain[0] = replace(on_chain[0], **news[changed])
-    directory.update(on_chain)
-    peer = directory.peer_of(first.address)
+    book.set_operators(on_chain)
+    peer = book.peer_of(first.address)
     assert peer is not None
     assert peer[1] == ((THERE,) if changed == "socket" else (HERE,))
-    assert directory.peer_of(second.address) == (second.peer.peer_id, (THERE, HERE))
+    assert book.peer_of(second.address) == (second.peer.peer_id, (THERE, HERE))
 
 
-def test_records_of_strangers_take_bounded_room(settled: FakeNetwork, directory: AddressBook) -> None:
+def test_records_of_strangers_take_bounded_room(settled: FakeNetwork, book: AddressBook) -> None:
     """As many as one answer of each operator can hold; a newer read of the set lets them go."""
     stranger = make_network(seed="elsewhere").operators[0]
     good = stranger.record([THERE])
     bound = MAX_RECORDS * len(settled.operators)
     flood = [replace(good, signature=i.to_bytes(64, "big")) for i in range(bound + 1)]
-    directory.learn([*flood, good])
-    assert len(directory._unclaimed) == bound
-    directory.update(settled.chain.operators)
-    assert directory._unclaimed == {}
+    book.add_records([*flood, good])
+    assert len(book._pending_records) == bound
+    book.set_operators(settled.chain.operators)
+    assert book._pending_records == {}
 
 
 def test_two_operators_that_name_one_peer_do_not_hide_its_addresses(settled: FakeNetwork) -> None:
     """A thief publishes another's peer id at its own port: asking either reaches for the peer at both places."""
     victim, thief = settled.operators[:2]
     settled.place(1, f"{THERE}/p2p/{victim.peer.peer_id}")
-    directory = AddressBook(CLUSTER, settled.chain.operators)
+    book = AddressBook(CLUSTER, settled.chain.operators)
     for operator in (victim, thief):
-        assert directory.peer_of(operator.address) == (victim.peer.peer_id, (HERE, THERE))
+        assert book.peer_of(operator.address) == (victim.peer.peer_id, (HERE, THERE))
 
 
 @pytest.mark.parametrize("asked", [0, 3])
@@ -238,9 +234,9 @@ def test_a_record_with_anothers_peer_id_gives_addresses_that_come_last(
     """Whichever of the two is asked, and whichever comes first in the set: its black holes stand behind the chain's socket."""
     for liar, victim in ((0, 3), (3, 0)):
         stolen = settled.operators[victim].peer.peer_id
-        directory = AddressBook(CLUSTER, settled.chain.operators)
-        directory.learn([settled.operators[liar].record([THERE, ELSEWHERE], peer=stolen)])
-        assert directory.peer_of(settled.operators[asked].address) == (
+        book = AddressBook(CLUSTER, settled.chain.operators)
+        book.add_records([settled.operators[liar].record([THERE, ELSEWHERE], peer=stolen)])
+        assert book.peer_of(settled.operators[asked].address) == (
             stolen,
             (HERE, THERE, ELSEWHERE),
         )
@@ -248,25 +244,25 @@ def test_a_record_with_anothers_peer_id_gives_addresses_that_come_last(
 
 @pytest.mark.parametrize("address", ["", "nowhere", "/ip4/127.0.0.1/tcp/70000", f"{HERE}/p2p/zzz"])
 def test_a_record_with_an_address_that_is_none_is_passed_over(
-    settled: FakeNetwork, directory: AddressBook, address: str
+    settled: FakeNetwork, book: AddressBook, address: str
 ) -> None:
     """Else a member that names another's peer id beside it would make that one impossible to dial."""
     liar, victim = settled.operators[:2]
-    assert directory.learn([liar.record([THERE, address], peer=victim.peer.peer_id)]) == set()
+    assert book.add_records([liar.record([THERE, address], peer=victim.peer.peer_id)]) == set()
     for operator in settled.operators:
-        place = directory.peer_of(operator.address)
+        place = book.peer_of(operator.address)
         assert place is not None
         assert read_addresses(*place)
 
 
 def test_most_sockets_on_chain_say_whether_the_network_is_public(settled: FakeNetwork) -> None:
     """One liar of four changes nothing, to either side; names say nothing."""
-    directory = AddressBook(CLUSTER, settled.chain.operators)
-    assert directory.home is None
+    book = AddressBook(CLUSTER, settled.chain.operators)
+    assert book.home is None
     for index, host in enumerate(["ip4/9.9.9.1", "ip4/9.9.9.2", "dns4/kms.example", "ip4/9.9.9.4"]):
         settled.place(index, f"/{host}/tcp/9/p2p/{settled.operators[index].peer.peer_id}")
-        directory.update(settled.chain.operators)
-        assert (directory.home is None) == (index < 2)
+        book.set_operators(settled.chain.operators)
+        assert (book.home is None) == (index < 2)
     settled.place(3, f"{HERE}/p2p/{settled.operators[3].peer.peer_id}")
-    directory.update(settled.chain.operators)
-    assert directory.home == parse_transport("/ip4/9.9.9.1/tcp/9")
+    book.set_operators(settled.chain.operators)
+    assert book.home == parse_transport("/ip4/9.9.9.1/tcp/9")

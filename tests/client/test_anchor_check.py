@@ -17,7 +17,7 @@ from eigenkms.chain.anchor import (
 )
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.chain.transactions import Sender
-from eigenkms.client.anchor_check import ask_anchor, require_enough
+from eigenkms.client.anchor_check import check_anchor, require_enough
 from eigenkms.client.known_clusters import KnownClusters
 from eigenkms.crypto import bn254
 from eigenkms.crypto.hashing import keccak256
@@ -95,7 +95,7 @@ async def test_recipients_that_agree_are_counted_and_nobody_else_is(place: Place
     right = commitment_to(place.epoch.transcript)
     await place.write(STRANGER, replace(right, transcript_hash=keccak256(b"a stranger's")))
     for count, account in enumerate(ACCOUNTS[:3]):
-        witnesses = await ask_anchor(place.anchor, place.epoch)
+        witnesses = await check_anchor(place.anchor, place.epoch)
         assert witnesses.agreeing == tuple(OPERATORS[:count])
         assert witnesses.silent == tuple(OPERATORS[count:])
         with pytest.raises(
@@ -103,7 +103,7 @@ async def test_recipients_that_agree_are_counted_and_nobody_else_is(place: Place
         ):
             require_enough(witnesses)
         await place.write(account)
-    witnesses = await ask_anchor(place.anchor, place.epoch)
+    witnesses = await check_anchor(place.anchor, place.epoch)
     assert witnesses.enough
     require_enough(witnesses)
 
@@ -117,7 +117,7 @@ async def test_one_recipient_that_wrote_something_else_is_enough_to_stop(place: 
         await place.write(account)
     await place.write(ACCOUNTS[2], replace(right, transcript_hash=false))
     with pytest.raises(VerificationError) as told:
-        await ask_anchor(place.anchor, place.epoch)
+        await check_anchor(place.anchor, place.epoch)
     version, certified_hash = place.epoch.transcript.version, right.transcript_hash.hex()[:16]
     assert str(told.value) == (
         f"compare version {version} with the anchor: its transcript is {certified_hash}, and "
@@ -126,7 +126,7 @@ async def test_one_recipient_that_wrote_something_else_is_enough_to_stop(place: 
     assert "--no-anchor" in str(told.value.hint)
     await place.write(ACCOUNTS[3], replace(right, root=keccak256(b"another root")))
     with pytest.raises(VerificationError, match=f"0x{OPERATORS[3].hex()} anchored it with another root$"):
-        await ask_anchor(place.anchor, place.epoch)
+        await check_anchor(place.anchor, place.epoch)
 
 
 async def test_a_key_that_a_witness_speaks_against_is_not_pinned(
@@ -152,12 +152,12 @@ async def test_a_key_that_a_witness_speaks_against_is_not_pinned(
         network_client(network, tmp_path / "known") as client,
     ):
         with pytest.raises(VerificationError, match="no"):
-            await client.fetch(witness=witness)
+            await client.fetch(check=witness)
         assert known.get(CLUSTER) is None
         speaks = False
-        await client.fetch(witness=witness)
+        await client.fetch(check=witness)
         assert known.get(CLUSTER) == network.epoch.transcript.mpk
         speaks = True
         with pytest.raises(VerificationError, match="no"):
-            await client.fetch(witness=witness)
+            await client.fetch(check=witness)
     assert seen == [network.epoch.transcript.hash] * 3
