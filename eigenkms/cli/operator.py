@@ -165,12 +165,12 @@ def _rotate_peer_key(*, socket: str | None, settings: "Settings", manner: SendOp
     carry_out(settings, action, plan, manner)
     if manner.dry_run:
         return
-    rotation.put_in_place()
+    rotation.activate()
     note(f"the keystore {keystore} holds the key of peer {rotation.new} now")
-    if rotation.kept.exists():
-        note(f"the old one is {rotation.kept}: destroy it once the node has been restarted")
+    if rotation.old_keystore.exists():
+        note(f"the old one is {rotation.old_keystore}: destroy it once the node has been restarted")
     note("hint: restart the node (systemctl restart eigenkms); until then it goes on as the old peer")
-    rotation.finish()
+    rotation.clean_up()
 
 
 @verb("allow", f"eigenkms operator allow {_ADDRESS} --config avs-owner.toml")
@@ -227,11 +227,11 @@ def _print_standing(
     from eigenkms.chain import abi
     from eigenkms.chain.operator_keys import CURVES
     from eigenkms.chain.values import ether, hexed
-    from eigenkms.keys.keystores import claims_bn254, peek
+    from eigenkms.keys.keystores import claims_bn254, read_metadata
 
     is_bn254, matches = found.curve == abi.CURVE_BN254, None
     if is_bn254 and keystore is not None and found.key is not None:
-        matches = claims_bn254(peek(keystore)[1], found.key[:64], found.key[64:])
+        matches = claims_bn254(read_metadata(keystore)[1], found.key[:64], found.key[64:])
     facts: dict[str, Any] = {
         "address": hexed(found.address),
         "block": found.block,

@@ -98,7 +98,7 @@ def _value(setting: Setting, preset: str | None) -> str:
     """In TOML: of the preset, else the default, else an example."""
     value: Any = preset if preset is not None else _literal_default(setting)
     if value is None:
-        value = (setting.sample,) if setting.many else setting.sample
+        value = (setting.example_text,) if setting.many else setting.example_text
     if isinstance(value, tuple):
         return "[" + ", ".join(_literal(setting, each) for each in value) + "]"
     return _literal(setting, value)

@@ -32,7 +32,7 @@ INTEL_SUPPORT = ("STABLE", "EXPERIMENTAL")
 """Intel's tokens say EXPERIMENTAL of the production image of which Google's say STABLE."""
 
 
-@s.formed("finalized, safe, latest or latest-K", "finalized")
+@s.described("finalized, safe, latest or latest-K", "finalized")
 def parse_finality(value: str) -> "Finality":
     from eigenkms.chain.config import Finality
 
@@ -56,7 +56,7 @@ _CHAIN = (
         s.rpc_url,
         "JSON-RPC endpoint of the L1 chain, the preferred one first; may be repeated.",
         many=True,
-        one_will_do=True,
+        scalar_allowed=True,
     ),
     Setting("chain_id", s.integer(1, 2**63 - 1), "Id that the L1 chain must have.", int),
     Setting("avs", s.address, f"Address of the AVS ({_ADDRESS_HELP})."),
@@ -134,23 +134,30 @@ _ANCHOR = (
 )
 
 _DEVNET = (
-    Setting("devnet_operators", s.integer(1, 64), "Operators to run.", int, default=4, short="--operators"),
+    Setting(
+        "devnet_operators", s.integer(1, 64), "Operators to run.", int, default=4, flag_name="--operators"
+    ),
     Setting(
         "devnet_engine",
         s.choice("embedded", "anvil"),
         "Chain to run on.",
         default="embedded",
-        short="--engine",
+        flag_name="--engine",
     ),
     Setting(
-        "devnet_dir", s.path, "Folder for keys, logs and data.", is_path=True, short="--dir", example="devnet"
+        "devnet_dir",
+        s.path,
+        "Folder for keys, logs and data.",
+        is_path=True,
+        flag_name="--dir",
+        example="devnet",
     ),
     Setting(
         "devnet_policy",
         s.choice("open", "attested"),
         "Policy for partial signatures: open to everybody, or attested, by ecdsa if no other method is given.",
         default="open",
-        short="--policy",
+        flag_name="--policy",
     ),
     Setting(
         "devnet_anchor",
@@ -158,14 +165,14 @@ _DEVNET = (
         "Run a second chain with a commitment registry, and anchor versions there.",
         bool,
         default=False,
-        short="--anchor",
+        flag_name="--anchor",
     ),
     Setting(
         "devnet_scenario",
         s.choice("genesis", "rotation"),
         "Scenario that devnet run performs.",
         default="genesis",
-        short="--scenario",
+        flag_name="--scenario",
     ),
     Setting(
         "devnet_rotations",
@@ -173,7 +180,7 @@ _DEVNET = (
         "Consecutive rotations in the scenario rotation.",
         int,
         default=20,
-        short="--rotations",
+        flag_name="--rotations",
     ),
     Setting(
         "devnet_dead",
@@ -181,14 +188,14 @@ _DEVNET = (
         "Operators that are down from genesis on in the scenario rotation; no other event happens then.",
         int,
         default=0,
-        short="--dead",
+        flag_name="--dead",
     ),
     Setting(
         "devnet_interval_blocks",
         s.integer(2, 1000),
         "Blocks between boundaries.",
         int,
-        short="--interval-blocks",
+        flag_name="--interval-blocks",
         example="10",
     ),
     Setting(
@@ -196,7 +203,7 @@ _DEVNET = (
         s.seconds(0.1, 60),
         "Seconds between blocks.",
         float,
-        short="--block-seconds",
+        flag_name="--block-seconds",
         example="1",
     ),
     Setting(
@@ -204,7 +211,7 @@ _DEVNET = (
         s.seconds(0.05, 60),
         "Length of a protocol window.",
         float,
-        short="--window-seconds",
+        flag_name="--window-seconds",
         example="1",
     ),
 )
@@ -216,7 +223,7 @@ _ATTESTATION = (
         "Ways to prove the right to a key, with policy attested: gcp, intel, ecdsa; may be repeated.",
         many=True,
         default=(),
-        short="--attestation-method",
+        flag_name="--attestation-method",
     ),
     Setting(
         "attestation_project",
@@ -230,7 +237,7 @@ _ATTESTATION = (
         "Accepted audience of tokens; may be repeated. A token has exactly one.",
         many=True,
         default=("https://sts.googleapis.com", "EigenX KMS"),
-        short="--attestation-audience",
+        flag_name="--attestation-audience",
     ),
     Setting(
         "attestation_min_swversion",
@@ -490,7 +497,7 @@ _MONITOR = (
         "Host name that the monitoring listener accepts in addition to IP addresses; may be repeated.",
         many=True,
         default=(),
-        short="--monitor-name",
+        flag_name="--monitor-name",
         example="node.example.org",
     ),
 )

@@ -38,7 +38,7 @@ class DescribedParser:
         return self.parse(text)
 
 
-def formed(form: str, example: str) -> Callable[[Parser], DescribedParser]:
+def described(form: str, example: str) -> Callable[[Parser], DescribedParser]:
     """Decorates a parser with what it takes, in words, and an example."""
     return lambda parse: DescribedParser(parse, form, example)
 
@@ -53,17 +53,17 @@ class Setting:
     toml: type = str
     many: bool = False
     default: Any = None
-    one_will_do: bool = False
+    scalar_allowed: bool = False
     """Of one that may have many values: in the file it need not be a list."""
     is_path: bool = False
     example: str = ""
     """A text where there is no default and the parser has no example."""
-    short: str = ""
+    flag_name: str = ""
     """The flag where it differs from the name, for settings of one verb: ``--operators`` of ``devnet_operators``."""
 
     @property
     def flag(self) -> str:
-        return self.short or "--" + self.name.replace("_", "-")
+        return self.flag_name or "--" + self.name.replace("_", "-")
 
     @property
     def variable(self) -> str:
@@ -80,7 +80,7 @@ class Setting:
         if not self.many:
             return names[self.toml]
         several = f"a list, each {names[self.toml]}"
-        return f"{names[self.toml]} or {several}" if self.one_will_do else several
+        return f"{names[self.toml]} or {several}" if self.scalar_allowed else several
 
     @property
     def form(self) -> str:
@@ -88,14 +88,14 @@ class Setting:
         return self.parse.form if isinstance(self.parse, DescribedParser) else ""
 
     @property
-    def sample(self) -> str:
+    def example_text(self) -> str:
         """A text that parses."""
         found = self.parse.example if isinstance(self.parse, DescribedParser) else ""
         return self.example or found
 
     def fits(self, value: object) -> bool:
         """Whether a TOML value has this setting's type; an integer will do for a number."""
-        if self.many and (isinstance(value, list) or not self.one_will_do):
+        if self.many and (isinstance(value, list) or not self.scalar_allowed):
             return isinstance(value, list) and all(self._fits_one(v) for v in value)
         return self._fits_one(value)
 
@@ -179,7 +179,7 @@ class Settings:
         given = self._given.get(name)
         return given.where if given else "the default"
 
-    def given(self, name: str) -> tuple[str, ...]:
+    def raw_texts(self, name: str) -> tuple[str, ...]:
         """The text form(s) that were given; none where the default holds."""
         given = self._given.get(name)
         return given.texts if given else ()
@@ -283,7 +283,7 @@ def text(value: str) -> str:
 def integer(low: int, high: int) -> Parser:
     """A decimal integer in low..high."""
 
-    @formed(f"{low} to {high}", str(low))
+    @described(f"{low} to {high}", str(low))
     def parse(value: str) -> int:
         if not re.fullmatch(r"-?[0-9]{1,20}", value, re.ASCII):
             raise ValueError(f"{value[:40]!r} is not an integer")
@@ -297,7 +297,7 @@ def integer(low: int, high: int) -> Parser:
 def seconds(low: float, high: float) -> Parser:
     """A decimal number of seconds in low..high."""
 
-    @formed(f"{low:g} to {high:g}", f"{low:g}")
+    @described(f"{low:g} to {high:g}", f"{low:g}")
     def parse(value: str) -> float:
         if not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{1,10})?", value, re.ASCII):
             raise ValueError(f"{value[:40]!r} is not a number of seconds")
@@ -328,7 +328,7 @@ def boolean(value: str) -> bool:
 
 
 def choice(*names: str) -> Parser:
-    @formed(" or ".join(filter(None, (", ".join(names[:-1]), names[-1]))), names[0])
+    @described(" or ".join(filter(None, (", ".join(names[:-1]), names[-1]))), names[0])
     def parse(value: str) -> str:
         if value not in names:
             raise ValueError(f"{value[:40]!r} is not one of {', '.join(names)}")
@@ -337,12 +337,12 @@ def choice(*names: str) -> Parser:
     return parse
 
 
-@formed("path of a file or folder", "file")
+@described("path of a file or folder", "file")
 def path(value: str) -> Path:
     return expanded(value)
 
 
-@formed("0x and 40 hex digits", "0x1234567890123456789012345678901234567890")
+@described("0x and 40 hex digits", "0x1234567890123456789012345678901234567890")
 def address(value: str) -> bytes:
     """20 bytes from ``0x`` and 40 hex digits; the zero address is nobody's. Digits in both cases have the checksum of EIP-55."""
     from eigenkms.crypto.app_ids import is_mistyped
@@ -357,7 +357,7 @@ def address(value: str) -> bytes:
     return raw
 
 
-@formed("http:// or https:// URL", "https://your-own-node.example.org")
+@described("http:// or https:// URL", "https://your-own-node.example.org")
 def rpc_url(value: str) -> str:
     """An ``http`` or ``https`` URL. It may hold an API key, so no message repeats it."""
     if not re.fullmatch(r"https?://[^\s/?#]+[^\s]*", value):
@@ -365,7 +365,7 @@ def rpc_url(value: str) -> str:
     return value
 
 
-@formed("an https:// URL, or an http:// one of this machine", "http://127.0.0.1:9000")
+@described("an https:// URL, or an http:// one of this machine", "http://127.0.0.1:9000")
 def signer_url(value: str) -> str:
     """An ``https`` URL, or an ``http`` one of this machine: what signs for an account is not asked in the clear."""
     loopback = r"http://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?(/[^\s]*)?"
@@ -374,20 +374,20 @@ def signer_url(value: str) -> str:
     return value
 
 
-@formed("https:// URL", "https://example.org")
+@described("https:// URL", "https://example.org")
 def https_url(value: str) -> str:
     if not re.fullmatch(r"https://[^\s/?#]+[^\s]*", value):
         raise ValueError(f"{value[:80]!r} is not an https:// URL")
     return value
 
 
-@formed("/ip4|ip6/ADDRESS/tcp/PORT", "/ip4/0.0.0.0/tcp/9400")
+@described("/ip4|ip6/ADDRESS/tcp/PORT", "/ip4/0.0.0.0/tcp/9400")
 def listen_address(value: str) -> str:
     """Where to listen: ``/ip4|ip6/ADDRESS/tcp/PORT``, port 0 for any."""
     return str(_multiaddr(value, listening=True))
 
 
-@formed("/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT", "/ip4/192.0.2.7/tcp/9400")
+@described("/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT", "/ip4/192.0.2.7/tcp/9400")
 def public_address(value: str) -> str:
     """Where others dial: ``/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT``, and nothing that nobody can dial anywhere (``0.0.0.0``)."""
     from eigenkms.p2p.identity import why_undialable
@@ -409,7 +409,7 @@ def _multiaddr(value: str, *, listening: bool) -> "TransportAddress":
         raise ValueError(f"{value[:80]!r} is not a multiaddr such as {example}") from error
 
 
-@formed("IP address and port", "127.0.0.1:8000")
+@described("IP address and port", "127.0.0.1:8000")
 def http_address(value: str) -> "HttpAddress":
     """An IP address and a port: ``127.0.0.1:8000`` or ``[::1]:8000``, port 0 for any."""
     from eigenkms.config.addresses import HttpAddress
@@ -417,14 +417,14 @@ def http_address(value: str) -> "HttpAddress":
     return HttpAddress.parse(value)
 
 
-@formed("port, or IP address and port", "127.0.0.1:9464")
+@described("port, or IP address and port", "127.0.0.1:9464")
 def monitor_address(value: str) -> "HttpAddress":
     """As :func:`http_address`; a port alone is one of 127.0.0.1."""
     parsed: HttpAddress = http_address(f"127.0.0.1:{value}" if value.isdecimal() else value)
     return parsed
 
 
-@formed("192 hex digits, or @FILE", "@mpk.hex")
+@described("192 hex digits, or @FILE", "@mpk.hex")
 def g2_point(value: str) -> bytes:
     """96 bytes of a master public key: hex, or ``@FILE`` that holds the hex or the bytes."""
     raw = _file_content(value[1:]) if value.startswith("@") else value.encode()

@@ -24,7 +24,7 @@ from eigenkms.config.schema import (
 from eigenkms.config.settings import Setting, Settings
 from eigenkms.errors import InputError
 
-MADE_BY_US = frozenset({"data_dir", "devnet_dir", "known_clusters", "launcher_socket"})
+CREATED_BY_EIGENKMS = frozenset({"data_dir", "devnet_dir", "known_clusters", "launcher_socket"})
 """Paths that need not be there yet, or not on this machine."""
 
 _URL = re.compile(
@@ -66,27 +66,27 @@ def check(file: Path, *, environ: Mapping[str, str], client: bool = False) -> Va
     for each in found:
         report.add(each)
     if settings is not None:
-        _look(settings, report, client=client)
+        _inspect(settings, report, client=client)
     return report
 
 
-def _look(settings: Settings, report: ValidationReport, *, client: bool) -> None:
+def _inspect(settings: Settings, report: ValidationReport, *, client: bool) -> None:
     shown = CLIENT_SETTINGS if client else NODE_SETTINGS
     misspelt = bool(report.problems)
     for name in SETTINGS:
-        _try(partial(settings.get, name), report)
+        _collect(partial(settings.get, name), report)
     for name in () if misspelt else REQUIRED if client else NODE_REQUIRED:
-        if not settings.given(name):
-            _try(partial(settings.require, name), report)
+        if not settings.raw_texts(name):
+            _collect(partial(settings.require, name), report)
     config = None
     if client and not report.problems:
-        _try(lambda: anchor_config(*(settings.get(name) for name in READER_SETTINGS)), report)
-        _try(lambda: check_distinct(settings.get("rpc_url")), report)
+        _collect(lambda: anchor_config(*(settings.get(name) for name in READER_SETTINGS)), report)
+        _collect(lambda: check_distinct(settings.get("rpc_url")), report)
     if not client and not report.problems:
-        config = _try(partial(NodeConfig.from_settings, settings), report)
+        config = _collect(partial(NodeConfig.from_settings, settings), report)
     for setting in SETTINGS.values():
-        if settings.given(setting.name):
-            _look_at_given(setting, settings, report)
+        if settings.raw_texts(setting.name):
+            _inspect_given(setting, settings, report)
         elif setting.name in shown:
             value = getattr(config, setting.name, settings.get(setting.name))
             if value not in (None, ()):
@@ -94,7 +94,7 @@ def _look(settings: Settings, report: ValidationReport, *, client: bool) -> None
     report.warnings = () if config is None else config.warnings
 
 
-def _try(action: Callable[[], Any], report: ValidationReport) -> Any:
+def _collect(action: Callable[[], Any], report: ValidationReport) -> Any:
     """The result, or None once the error is noted."""
     try:
         return action()
@@ -103,17 +103,19 @@ def _try(action: Callable[[], Any], report: ValidationReport) -> Any:
     return None
 
 
-def _look_at_given(setting: Setting, settings: Settings, report: ValidationReport) -> None:
+def _inspect_given(setting: Setting, settings: Settings, report: ValidationReport) -> None:
     """As it was given, if it parses; its files must be there."""
     name, where = setting.name, settings.where(setting.name)
     try:
         value = settings.get(name)
     except InputError:
         return
-    report.effective[name] = EffectiveValue(", ".join(map(without_url_secrets, settings.given(name))), where)
-    if setting.is_path and name not in MADE_BY_US:
+    report.effective[name] = EffectiveValue(
+        ", ".join(map(without_url_secrets, settings.raw_texts(name))), where
+    )
+    if setting.is_path and name not in CREATED_BY_EIGENKMS:
         for path in value if setting.many else (value,):
-            _try(partial(_must_be_file, name, path, where), report)
+            _collect(partial(_must_be_file, name, path, where), report)
 
 
 def _text(value: Any) -> str:

@@ -12,7 +12,7 @@ from eigenkms.config.settings import Settings
 from eigenkms.crypto.feldman import verify_share
 from eigenkms.crypto.scalars import SecretScalar, coordinate
 from eigenkms.errors import EigenKmsError, InputError, StorageError
-from eigenkms.keys.keystores import open_content, peek_content, read_file
+from eigenkms.keys.keystores import open_content, parse_metadata, read_file
 from eigenkms.maintenance.backup_file import (
     ACCOUNTS,
     KEYSTORES,
@@ -56,7 +56,7 @@ def public_values(backup: Backup) -> dict[str, dict[str, str]]:
     for name, saved in backup.keystores.items():
         if name in ACCOUNTS:
             continue
-        kind, public = peek_content(Path(saved.path), saved.content)
+        kind, public = parse_metadata(Path(saved.path), saved.content)
         if kind != KEYSTORES[name]:
             raise InputError(
                 f"check backup: {name} holds a {kind} key, not a {KEYSTORES[name]} key", hint=NEW_BACKUP

@@ -40,7 +40,7 @@ from eigenkms.node.issuer import PartialSignatureIssuer, open_releaser
 from eigenkms.node.key_versions import Versions
 from eigenkms.node.monitor.api import MonitorApi, serve_monitor
 from eigenkms.node.monitor.canary import Canary
-from eigenkms.node.monitor.clock_skew import tell_clock
+from eigenkms.node.monitor.clock_skew import warn_if_behind
 from eigenkms.node.monitor.log_bounds import bounded_lines
 from eigenkms.node.monitor.metrics import Metrics, MetricsInput
 from eigenkms.node.monitor.operator_status import OperatorStatus
@@ -105,7 +105,7 @@ async def _run_node(
     chain_config = config.chain
     cluster = cluster_id(chain_config.cluster)
     async with (
-        RecentWarnings.kept() as recent,
+        RecentWarnings.collect() as recent,
         open_chain(chain_config, watch=True) as chain,
         _open_store(config, keys, cluster) as store,
         open_policy(config, cluster, applications or await _applications(config, chain)) as policy,
@@ -301,7 +301,7 @@ class Node:
     async def check_registration(self) -> None:
         """The chain must know this operator under this very key; an operator that is not a member yet waits."""
         found = await self._chain.operators_at(await self._chain.head())
-        self._clock_behind = tell_clock(found.block, time.time())
+        self._clock_behind = warn_if_behind(found.block, time.time())
         self._peers.update(found.operators)
         for address, reason in found.rejected:
             log.warning("operator 0x%s is left out: %s", address.hex(), reason)
@@ -476,7 +476,7 @@ class Node:
 
     async def _at_boundary(self, block: BlockRef, links: OperatorNetwork) -> None:
         found = await self._chain.agreed_operators_at(block)
-        self._clock_behind = tell_clock(block, time.time())
+        self._clock_behind = warn_if_behind(block, time.time())
         for address, reason in found.rejected:
             log.warning("operator 0x%s is left out: %s", address.hex(), reason)
         before = await self._operators_before(block)

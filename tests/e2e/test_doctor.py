@@ -28,7 +28,7 @@ from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.keys.keystores import new_key, open_key
 from eigenkms.maintenance.doctor import network
 from eigenkms.maintenance.doctor.context import CheckContext
-from eigenkms.maintenance.doctor.registry import CHECKS, examine
+from eigenkms.maintenance.doctor.registry import CHECKS, run_doctor
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.records.audit_log import LogHeader, sign_head
 from eigenkms.protocols.wire.session import cluster_id
@@ -312,7 +312,7 @@ async def _with_clock(file: Path, off: float) -> dict[str, Any]:
             network_client,
             clock=lambda: time.time() + off,
         )
-        return {result.check.name: result.finding for result in await examine(case)}
+        return {result.check.name: result.finding for result in await run_doctor(case)}
 
 
 @pytest.mark.parametrize("name", ["allocation_manager", "key_registrar"])

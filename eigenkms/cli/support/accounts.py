@@ -89,9 +89,9 @@ def account_address(settings: "Settings") -> bytes | None:
     keystore: Path | None = settings.get("account_keystore")
     if named is not None or keystore is None:
         return named
-    from eigenkms.keys.keystores import peek
+    from eigenkms.keys.keystores import read_metadata
 
-    address = peek(keystore)[1].get("address")
+    address = read_metadata(keystore)[1].get("address")
     return None if address is None else bytes.fromhex(address[2:])
 
 

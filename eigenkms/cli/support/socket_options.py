@@ -60,9 +60,9 @@ def _check(address: "TransportAddress", settings: "Settings") -> None:
 
 
 def _peer_id(path: Path) -> str:
-    from eigenkms.keys.keystores import peek
+    from eigenkms.keys.keystores import read_metadata
 
-    kind, public = peek(path)
+    kind, public = read_metadata(path)
     if kind != "p2p" or "peer_id" not in public:
         raise InputError(
             f"read keystore {path}: it holds no p2p key",

@@ -15,10 +15,10 @@ import trio
 from eigenkms.config.schema import DEVNET_CHAIN_ID, TOKEN_METHODS
 from eigenkms.config.tls import TlsFiles
 from eigenkms.crypto.bn254 import KeyPair
-from eigenkms.keys.keystores import PrivateKey, open_key, peek
+from eigenkms.keys.keystores import PrivateKey, open_key, read_metadata
+from eigenkms.maintenance.doctor.checks import Finding, failed, ok, skipped, warning
 from eigenkms.maintenance.doctor.context import CheckContext
-from eigenkms.maintenance.doctor.findings import Finding, failed, ok, skipped, warning
-from eigenkms.maintenance.repair import Health, damaged_files, examine
+from eigenkms.maintenance.repair import Health, assess_store, damaged_files
 from eigenkms.protocols.records.audit_log import BadLogError, LogHeader
 from eigenkms.storage.audit_log import KEEP_HINT, check_end
 from eigenkms.storage.data_dir import FolderLock, storage_error
@@ -104,7 +104,7 @@ async def keystores(case: CheckContext) -> Finding:
     if case.p2p_path.exists():
         wanted["p2p"] = case.p2p_path
     for kind, path in wanted.items():
-        found, public = peek(path)
+        found, public = read_metadata(path)
         if found != kind:
             return failed(
                 f"keystore {path} holds a {found} key, not a {kind} key",
@@ -244,7 +244,7 @@ def _look_at_store(case: CheckContext) -> Finding:
         name for name in damaged_files(folder) if name != SPENT_NAME or case.config.policy == "attested"
     ]
     reasons = [f"{' and '.join(damaged)} cannot be read"] if damaged else []
-    condition = examine(folder, identity, password or "") if is_tried else None
+    condition = assess_store(folder, identity, password or "") if is_tried else None
     if condition is not None and condition.health is Health.BROKEN:
         reasons.append(condition.reason)
     if reasons:

@@ -14,8 +14,8 @@ from eigenkms.chain.values import hexed
 from eigenkms.config.node import parameters_of
 from eigenkms.crypto.bn254 import KeyPair
 from eigenkms.errors import EigenKmsError, InputError
+from eigenkms.maintenance.doctor.checks import Finding, failed, ok, skipped, warning
 from eigenkms.maintenance.doctor.context import CheckContext, PeerStatus
-from eigenkms.maintenance.doctor.findings import Finding, failed, ok, skipped, warning
 from eigenkms.node.monitor.clock_skew import CLOCK_SECONDS
 from eigenkms.p2p.errors import RpcRefused
 from eigenkms.p2p.host import open_host

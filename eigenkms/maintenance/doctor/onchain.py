@@ -13,8 +13,8 @@ from eigenkms.chain.rpc import JsonRpc, RpcRefusedError, pin
 from eigenkms.chain.values import Json, block_ref, hexed, octets, quantity
 from eigenkms.config.schema import DEVNET_CHAIN_ID
 from eigenkms.errors import ChainError, InputError
+from eigenkms.maintenance.doctor.checks import Finding, Verdict, failed, ok, skipped, warning
 from eigenkms.maintenance.doctor.context import CheckContext
-from eigenkms.maintenance.doctor.findings import Finding, Verdict, failed, ok, skipped, warning
 from eigenkms.p2p.identity import PeerAddress, parse_address, why_undialable
 from eigenkms.types import BlockRef
 

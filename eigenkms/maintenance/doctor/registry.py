@@ -1,4 +1,4 @@
-"""All checks, in the order in which they are made; ``examine`` makes them."""
+"""The table of all checks, in the order in which ``run_doctor`` runs them."""
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -7,8 +7,8 @@ from typing import Final
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.errors import EigenKmsError
 from eigenkms.maintenance.doctor import machine, network, onchain
+from eigenkms.maintenance.doctor.checks import Check, Result, run_checks
 from eigenkms.maintenance.doctor.context import CheckContext
-from eigenkms.maintenance.doctor.findings import Check, Result, carry_out
 
 CHECKS: Final[tuple[Check[CheckContext], ...]] = (
     Check(
@@ -30,7 +30,7 @@ CHECKS: Final[tuple[Check[CheckContext], ...]] = (
         "let this machine reach the URL that is named, over HTTPS",
         machine.issuers,
         needs=("configuration",),
-        elsewhere=True,
+        external=True,
     ),
     Check(
         "files",
@@ -109,7 +109,7 @@ CHECKS: Final[tuple[Check[CheckContext], ...]] = (
         "give another rpc_url",
         onchain.rpc,
         needs=("configuration",),
-        elsewhere=True,
+        external=True,
     ),
     Check(
         "chain-id",
@@ -124,7 +124,7 @@ CHECKS: Final[tuple[Check[CheckContext], ...]] = (
         "use another RPC",
         onchain.rpc_methods,
         needs=("chain-id",),
-        elsewhere=True,
+        external=True,
     ),
     Check(
         "contracts",
@@ -174,7 +174,7 @@ CHECKS: Final[tuple[Check[CheckContext], ...]] = (
         "let this machine open TCP connections outwards",
         network.peers,
         needs=("contracts",),
-        elsewhere=True,
+        external=True,
     ),
     Check(
         "parameters",
@@ -189,7 +189,7 @@ CHECKS: Final[tuple[Check[CheckContext], ...]] = (
         "wait, or use another RPC",
         onchain.rpc_head,
         needs=("chain-id",),
-        elsewhere=True,
+        external=True,
     ),
     Check(
         "clock",
@@ -215,19 +215,19 @@ CHECKS: Final[tuple[Check[CheckContext], ...]] = (
 )
 
 
-async def examine(
+async def run_doctor(
     case: CheckContext, tell: Callable[[Result[CheckContext]], None] = lambda _result: None
 ) -> list[Result[CheckContext]]:
-    """All checks; what they opened is closed. Each result is told as it comes."""
+    """Run all checks, report each result through ``tell``, and close the RPC clients."""
     async with AsyncExitStack() as stack:
         for url in _urls(case):
             client = await stack.enter_async_context(JsonRpc(url))
             case.rpcs.append(client)
-        return await carry_out(CHECKS, case, tell)
+        return await run_checks(CHECKS, case, tell)
 
 
 def _urls(case: CheckContext) -> tuple[str, ...]:
-    """None where the configuration cannot be read: the first check says why."""
+    """Return the RPC URLs, or none if the configuration is invalid: the first check reports that."""
     try:
         return case.config.chain.rpc_urls
     except EigenKmsError:

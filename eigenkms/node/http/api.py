@@ -244,7 +244,7 @@ def _client(request: Request) -> str:
 
 
 def _take(rates: RateLimiter, client: str) -> None:
-    if wait := rates.take(client):
+    if wait := rates.acquire(client):
         raise TooManyError(everybody=False, retry_after=wait)
 
 

@@ -41,7 +41,7 @@ class HealthInput:
     """Whether no RPC shows a recent block."""
 
 
-def judge(seen: HealthInput) -> tuple[str, list[str]]:
+def assess(seen: HealthInput) -> tuple[str, list[str]]:
     """The word, and the reasons with the gravest first; no reasons if all is well."""
     grave, light = list(_grave(seen)), list(_light(seen))
     word = CANNOT_SERVE if grave else DEGRADED if light else HEALTHY

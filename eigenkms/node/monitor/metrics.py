@@ -305,7 +305,7 @@ COUNTERS: Final = (
         "Frames that found their source's queue full.",
         lambda seen: _one(seen.engine.dropped),
     ),
-    Read("canaries_total", "Trial decryptions.", lambda seen: _one(seen.canary.sung)),
+    Read("canaries_total", "Trial decryptions.", lambda seen: _one(seen.canary.runs)),
     Read("canaries_failed_total", "Those of them that failed.", lambda seen: _one(seen.canary.failed)),
     Read("connections_accepted_total", "Inbound sockets.", _of_host("accepted")),
     Read(

@@ -14,7 +14,7 @@ from eigenkms.chain.boundaries import BoundaryStatistics, newest_boundary
 from eigenkms.config.node import NodeConfig
 from eigenkms.node.engine import Engine
 from eigenkms.node.key_versions import HeldVersion, Versions
-from eigenkms.node.monitor.health import HealthInput, judge
+from eigenkms.node.monitor.health import HealthInput, assess
 from eigenkms.node.monitor.recent_warnings import RecentWarnings
 from eigenkms.node.network.peer_book import PeerBook, PeerEntry
 from eigenkms.node.network.ping import PeerPinger
@@ -58,7 +58,7 @@ class OperatorStatus:
         now = trio.current_time()
         connected = frozenset() if host is None else host.connected()
         members = [self._member(entry, connected, now) for entry in self.peers.entries()]
-        health, reasons = judge(self._seen(public, not_ready, follower, members))
+        health, reasons = assess(self._seen(public, not_ready, follower, members))
         ceremony = self.engine.newest
         return {
             "schema": SCHEMA,

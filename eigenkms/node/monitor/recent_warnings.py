@@ -36,7 +36,7 @@ class RecentWarnings(logging.Handler):
 
     @classmethod
     @asynccontextmanager
-    async def kept(cls) -> AsyncIterator[Self]:
+    async def collect(cls) -> AsyncIterator[Self]:
         """Of all that this program logs meanwhile."""
         handler, logger = cls(), logging.getLogger("eigenkms")
         logger.addHandler(handler)

@@ -142,7 +142,7 @@ class OperatorNetwork:
             return None
         if self._peers.key_of(frame.sender) is None or not self._peers.is_said_to_be(origin, frame.sender):
             return None
-        return None if self._gossip_rates.take(frame.sender.hex()) else frame
+        return None if self._gossip_rates.acquire(frame.sender.hex()) else frame
 
     async def _listen(self) -> None:
         async for message in self._host.subscribe(self._topic, self._read_gossip):

@@ -11,7 +11,7 @@ from eigenkms.config.node import NodeConfig
 from eigenkms.maintenance.doctor import machine, onchain
 from eigenkms.maintenance.doctor import network as network_checks
 from eigenkms.maintenance.doctor.context import CheckContext, PeerStatus
-from eigenkms.maintenance.doctor.findings import Finding, Verdict
+from eigenkms.maintenance.doctor.checks import Finding, Verdict
 from eigenkms.p2p.identity import PeerKey, parse_address
 from eigenkms.protocols.wire.dial_back import ReachAnswer
 from eigenkms.types import DialOutcome, OperatorAddress

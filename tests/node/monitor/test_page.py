@@ -53,7 +53,7 @@ async def watched(
     network: FakeNetwork, folder: Path, caplog: pytest.LogCaptureFixture, address: HttpAddress = ANY_PORT
 ) -> AsyncIterator[tuple[Node, str]]:
     """The first operator's node with its page, and the page's URL."""
-    async with RecentWarnings.kept() as recent:
+    async with RecentWarnings.collect() as recent:
         with a_node(
             network, 0, folder, monitor_listen=address, block_seconds=BLOCK_SECONDS, canary_seconds=1.0
         ) as node:

@@ -61,7 +61,7 @@ async def told_by_a_node(network: FakeNetwork, folder: Path) -> tuple[dict[str, 
     newer = network.reshare(network.first, 110)
     keep_version(network, 0, folder, version=newer)
     with a_node(network, 0, folder) as node:
-        async with RecentWarnings.kept() as recent, operator_host(network, 1, Neighbour(network)):
+        async with RecentWarnings.collect() as recent, operator_host(network, 1, Neighbour(network)):
             node._recent = recent
             async with running(network, node):
                 await neighbours_known(node, 1)

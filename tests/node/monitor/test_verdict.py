@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from eigenkms.node.monitor.health import HealthInput, judge
+from eigenkms.node.monitor.health import HealthInput, assess
 
 WELL = HealthInput(
     operators=4, holders=4, threshold=3, phase="certified", providers=[{"state": "ok"}], canary={"ok": True}
@@ -25,7 +25,7 @@ OPERATORS = tuple("0x" + f"{i:040x}" for i in range(1, 6))
 )
 def test_well_needs_no_reasons(seen: HealthInput) -> None:
     """Nor does what is off, or has not been tried yet, make a node unwell."""
-    assert judge(seen) == ("healthy", [])
+    assert assess(seen) == ("healthy", [])
 
 
 @pytest.mark.parametrize(
@@ -39,8 +39,8 @@ def test_well_needs_no_reasons(seen: HealthInput) -> None:
 )
 def test_what_keeps_keys_from_being_served(change: dict[str, Any], reason: str) -> None:
     """Said first, whatever else is wrong."""
-    assert judge(replace(WELL, **change)) == ("cannot serve", [reason])
-    word, reasons = judge(replace(WELL, away=OPERATORS[:1], **change))
+    assert assess(replace(WELL, **change)) == ("cannot serve", [reason])
+    word, reasons = assess(replace(WELL, away=OPERATORS[:1], **change))
     assert (word, reasons[0], len(reasons)) == ("cannot serve", reason, 2)
 
 
@@ -68,4 +68,4 @@ def test_what_keeps_keys_from_being_served(change: dict[str, Any], reason: str) 
 )
 def test_what_wants_the_operator_soon(change: dict[str, Any], reason: str) -> None:
     """Keys are served meanwhile."""
-    assert judge(replace(WELL, **change)) == ("degraded", [reason])
+    assert assess(replace(WELL, **change)) == ("degraded", [reason])
