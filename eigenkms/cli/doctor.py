@@ -49,9 +49,9 @@ def command(
             print_result(*_lines(result))
 
     def password(node: NodeConfig) -> str | None:
-        if node.password_file is None and not os.environ.get(VARIABLE) and not verify_keys:
+        if node.keys.password_file is None and not os.environ.get(VARIABLE) and not verify_keys:
             return None
-        return read_password(_PURPOSE, file=node.password_file, environ=os.environ)
+        return read_password(_PURPOSE, file=node.keys.password_file, environ=os.environ)
 
     async def examined() -> "list[Result[CheckContext]]":
         from eigenkms.maintenance.doctor.context import CheckContext

@@ -19,7 +19,7 @@ from eigenkms.cli.support.output import note, print_result, warn
 from eigenkms.cli.support.progress import Progress
 from eigenkms.cli.support.tables import print_table
 from eigenkms.client.armor import EVIDENCE, armor
-from eigenkms.config import settings as s
+from eigenkms.config import parsers
 from eigenkms.config.schema import CHAIN_SETTINGS
 from eigenkms.errors import InputError, NetworkError, RemoteProtocolError, VerificationError
 
@@ -148,7 +148,7 @@ def _addresses(flag: str, texts: Iterable[str]) -> tuple["OperatorAddress", ...]
     from eigenkms.types import OperatorAddress
 
     try:
-        return tuple(OperatorAddress(s.address(text)) for text in texts)
+        return tuple(OperatorAddress(parsers.address(text)) for text in texts)
     except ValueError as error:
         raise InputError(f"read {flag}: {error}") from error
 
@@ -319,7 +319,7 @@ def _verify(*, file: str | None, online: bool, settings: "Settings", as_json: bo
     Reads FILE or stdin, binary or armored. Exit code 4 if a piece does not hold. A piece proves that the owner of the BN254 key in
     the file broke the protocol. Only the chain knows whether that key is the operator's: use --online to compare.
     """
-    chain = client_runner.client_settings(settings).chain if online else None
+    chain = client_runner.client_settings(settings) if online else None
     verdicts = [_judge(encoded) for encoded in _read(file)]
     if chain is not None:
         from eigenkms.client.evidence import compare_with_chain

@@ -13,13 +13,13 @@ from eigenkms.cli.support.output import note, print_result
 from eigenkms.cli.support.passwords import read_password
 from eigenkms.cli.support.socket_options import (
     own_socket,
-    p2p_keystore,
     peer_of,
     place,
     shown_socket,
     socket_options,
 )
 from eigenkms.cli.support.transactions import SendOptions, carry_out, check_operator, sending
+from eigenkms.config.paths import p2p_keystore
 from eigenkms.config.schema import CHAIN_SETTINGS
 from eigenkms.errors import InputError
 
@@ -205,7 +205,7 @@ def _show(*, address: str | None, settings: "Settings", as_json: bool) -> None:
             hint="give its address, or set operator or account_keystore",
         )
     config, delegation_manager = (
-        client_runner.client_settings(settings).chain,
+        client_runner.client_settings(settings),
         settings.require("delegation_manager"),
     )
     keystore: Path | None = settings.get("bn254_keystore")
@@ -262,7 +262,7 @@ def _list(*, settings: "Settings", as_json: bool) -> None:
     """List the operator set at the newest block, by address."""
     from dataclasses import replace
 
-    config = client_runner.client_settings(settings).chain
+    config = client_runner.client_settings(settings)
 
     async def visit() -> dict[str, Any]:
         from eigenkms.chain import abi

@@ -26,7 +26,7 @@ from eigenkms.applications import Applications, AppRelease, UnusableReleaseError
 from eigenkms.chain.anchor import AnchorConfig
 from eigenkms.chain.applications import applications_of
 from eigenkms.chain.certificate_check import verify_epoch
-from eigenkms.chain.config import ChainConfig, Finality
+from eigenkms.chain.config import ChainConfig
 from eigenkms.chain.operator_set import RawOperatorSet
 from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.client import ciphertexts
@@ -57,36 +57,16 @@ CHUNKS_AT_ONCE = 32
 """How many of a stream are decrypted before a cancellation is noticed; with the usual ones, 2 MiB."""
 
 
-@dataclass(frozen=True)
-class ClientSettings:
-    """``rpc_url`` is one URL or several, the preferred one first. ``timeout``: seconds for all that one call asks of the network.
-    ``app_controller``: where applications are looked up, for ``fetch_secrets`` alone; ``anchor``: for ``anchor_check`` alone.
+@dataclass(frozen=True, kw_only=True)
+class ClientSettings(ChainConfig):
+    """The chain's settings, and those of a client. ``timeout``: seconds for all that one call asks of the network.
+
+    ``app_controller`` is needed by ``fetch_secrets`` alone, ``anchor`` by ``anchor_check`` alone.
     """
 
-    rpc_url: str | Sequence[str] = field(repr=False)
-    chain_id: int
-    avs: bytes
-    operator_set_id: int
-    allocation_manager: bytes
-    key_registrar: bytes
-    finality: Finality
     known_clusters_path: Path
     timeout: float = 20.0
-    app_controller: bytes | None = None
     anchor: AnchorConfig | None = None
-
-    @property
-    def chain(self) -> ChainConfig:
-        return ChainConfig(
-            rpc_url=self.rpc_url,
-            chain_id=self.chain_id,
-            avs=self.avs,
-            operator_set_id=self.operator_set_id,
-            allocation_manager=self.allocation_manager,
-            key_registrar=self.key_registrar,
-            finality=self.finality,
-            app_controller=self.app_controller,
-        )
 
 
 @dataclass(frozen=True)
@@ -134,7 +114,7 @@ class Client:
         self._chain = chain
         self._host = host
         self._applications = applications
-        self.cluster = cluster_id(settings.chain.cluster)
+        self.cluster = cluster_id(settings.cluster)
         self._known = KnownClusters(settings.known_clusters_path)
         self._directory: AddressBook | None = None
         self._epoch: CertifiedTranscript | None = None
@@ -361,7 +341,7 @@ async def open_client(settings: ClientSettings) -> AsyncIterator[Client]:
 
     Raises ``ChainError`` if the chain is not what was configured.
     """
-    async with open_chain(settings.chain) as chain, open_host(PeerKey.generate()) as host:
+    async with open_chain(settings) as chain, open_host(PeerKey.generate()) as host:
         yield Client(settings, chain, host, applications_of(chain))
 
 

@@ -43,7 +43,7 @@ def encrypt(settings: ClientSettings, app_id: AppId, plaintext: bytes, version: 
 
     Errors as ``fetch_cluster`` and ``ciphertexts.encrypt``.
     """
-    cluster = cluster_id(settings.chain.cluster)
+    cluster = cluster_id(settings.cluster)
     mpk = KnownClusters(settings.known_clusters_path).get(cluster) or fetch_cluster(settings).mpk
     return ciphertexts.encrypt(Recipient(app_id, cluster, mpk), plaintext, version)
 

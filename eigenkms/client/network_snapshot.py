@@ -101,7 +101,7 @@ async def _look_once(settings: "ClientSettings") -> NetworkSnapshot:
     from eigenkms.chain.operator_set_source import open_chain
     from eigenkms.client.api import open_client
 
-    async with open_chain(settings.chain) as chain:
+    async with open_chain(settings) as chain:
         head = await chain.head()
         found = await chain.operators_at(head)
     standing = NetworkSnapshot(head.number, tuple(found.operators), dict(found.rejected))

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from eigenkms import __version__
-from eigenkms.config.node import gather
-from eigenkms.config.paths import data_dir
+from eigenkms.config.paths import data_dir, p2p_keystore
 from eigenkms.config.settings import Settings
+from eigenkms.config.sources import gather
 from eigenkms.crypto.feldman import verify_share
 from eigenkms.crypto.scalars import SecretScalar, coordinate
 from eigenkms.errors import EigenKmsError, InputError, StorageError
@@ -191,7 +191,7 @@ def keystore_paths(settings: Settings) -> dict[str, Path]:
     """Where the node's keystores lie, by setting. Raises ``InputError`` where the BN254 keystore is not named."""
     paths = {
         "bn254_keystore": settings.require("bn254_keystore"),
-        "p2p_keystore": settings.get("p2p_keystore") or data_dir(settings) / "p2p.json",
+        "p2p_keystore": p2p_keystore(settings),
     }
     return paths | {name: path for name in ACCOUNTS if (path := settings.get(name)) is not None}
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from eigenkms.config.paths import data_dir
+from eigenkms.config.paths import P2P_KEYSTORE_NAME, data_dir
 from eigenkms.config.schema import SETTINGS
 from eigenkms.config.settings import Settings
 from eigenkms.crypto.hashing import Rng
@@ -42,7 +42,7 @@ from eigenkms.types import Version
 CONFIG_NAME: Final = "node.toml"
 _NAMES: Final = {
     "bn254_keystore": "bn254.json",
-    "p2p_keystore": "p2p.json",
+    "p2p_keystore": P2P_KEYSTORE_NAME,
     "account_keystore": "account.json",
     "anchor_account_keystore": "anchor-account.json",
 }

@@ -117,7 +117,7 @@ async def _run_node(
         await node.guard_votes()
         async with open_host(
             keys.peer,
-            listen=config.listen,
+            listen=config.network.listen,
             gate=node.gate,
             topics=[rpc_methods.gossip_topic(cluster)],
         ) as host:
@@ -126,7 +126,7 @@ async def _run_node(
 
 async def _applications(config: NodeConfig, chain: OperatorSetSource) -> Applications | None:
     """Those of the chain, if the policy asks for them. Raises ``StorageError``, ``ChainError`` if their contract is not there."""
-    if config.policy != "attested":
+    if config.policy.mode != "attested":
         return None
     kept = await trio.to_thread.run_sync(FamiliarApplications.open, config.data_dir)
     found = await trio.to_thread.run_sync(applications_of, chain, kept)
@@ -157,10 +157,10 @@ async def run_until_signalled(config: NodeConfig, keys: NodeKeys) -> None:
 @asynccontextmanager
 async def _open_anchor(config: NodeConfig, cluster: ClusterId) -> AsyncIterator[Anchor | None]:
     """The anchor, if there is one; whether it can be reached shows later, as nothing waits for it."""
-    if config.anchor is None:
+    if config.anchor.registry is None:
         yield None
         return
-    async with open_anchor(config.anchor, cluster) as anchor:
+    async with open_anchor(config.anchor.registry, cluster) as anchor:
         yield anchor
 
 
@@ -212,11 +212,11 @@ class Node:
         self._greeter = PeerRecordService(self._peers, checks)
         self._anchoring: AnchorPublisher | None = None
         if anchor is not None:
-            terms = anchoring_terms(config.max_gas_price_gwei)
+            terms = anchoring_terms(config.anchor.max_gas_price_gwei)
             writer = None if keys.account is None else anchor.sender(keys.account, terms)
             self._anchoring = AnchorPublisher(anchor, writer, config.operator, self._engine.other_than)
         canary = self._canary = Canary(
-            cluster, config.operator, self._versions, self._peers, config.canary_seconds
+            cluster, config.operator, self._versions, self._peers, config.monitor.canary_seconds
         )
         self._report = StatusReporter(
             config, cluster, chain, self._peers, self._versions, self._engine, releaser
@@ -245,23 +245,23 @@ class Node:
             policy=policy,
             releaser=releaser,
             not_ready=self._report.not_ready,
-            rate=config.http_rate,
-            app_sign=config.http_app_sign,
+            rate=config.http.rate,
+            app_sign=config.http.app_sign,
         )
         self._metrics = Metrics()
         self._metrics.look = self._look
         self._monitor = MonitorApi(
             status=self._report.full,
             not_ready=self._report.not_ready,
-            names=config.monitor_names,
+            names=config.monitor.names,
             routes=[*page_routes(), self._metrics.route],
         )
         self._parameters = Parameters(
-            interval_blocks=config.interval_blocks,
-            finality=str(config.finality),
-            window_ms=config.window_ms,
-            genesis_quorum=config.genesis_quorum,
-            min_operators=config.min_operators,
+            interval_blocks=config.session.interval_blocks,
+            finality=str(config.chain.finality),
+            window_ms=config.session.window_ms,
+            genesis_quorum=config.session.genesis_quorum,
+            min_operators=config.session.min_operators,
         )
         self._floor = 0
         self._consent = False
@@ -326,7 +326,7 @@ class Node:
         no genesis unless the operator says that it may (docs/protocol.md, Crashes).
         """
         head, newest = await self._chain.head(), await self._chain.newest_number()
-        seen = newest_boundary(max(head.number, newest), self._config.interval_blocks)
+        seen = newest_boundary(max(head.number, newest), self._config.session.interval_blocks)
         await trio.to_thread.run_sync(self._guard, seen)
 
     def _guard(self, newest: int) -> None:
@@ -337,9 +337,9 @@ class Node:
             store.set_meta(_FLOOR, str(newest).encode())
             store.set_meta(_CONSENT, b"0")
             store.acknowledge_rollback()
-        if self._config.genesis and store.get_meta(RESTORED) is None:
+        if self._config.session.genesis and store.get_meta(RESTORED) is None:
             store.set_meta(_CONSENT, b"1")
-        elif self._config.genesis and not len(self._versions):
+        elif self._config.session.genesis and not len(self._versions):
             log.warning(
                 "genesis is set, but this data folder was restored or begun anew, and an earlier one may have taken part in one: "
                 "no genesis with it"
@@ -391,7 +391,10 @@ class Node:
         links.refresh()
         send, receive = trio.open_memory_channel[BlockRef](1)
         follower = self._report.follower = BoundaryFollower(
-            self._chain, self._config.interval_blocks, self._config.poll_seconds, start_after=self._floor
+            self._chain,
+            self._config.session.interval_blocks,
+            self._config.session.poll_seconds,
+            start_after=self._floor,
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._workers.prepare)
@@ -405,7 +408,7 @@ class Node:
             self._api_bound = await nursery.start(
                 serve_api, self._config, self._metrics.counted(self._api.app)
             )
-            await nursery.start(serve_monitor, self._config.monitor_listen, self._monitor.app)
+            await nursery.start(serve_monitor, self._config.monitor.listen, self._monitor.app)
             nursery.start_soon(follower.run, send)
             nursery.start_soon(self._boundaries, receive, links, sources, follower)
             nursery.start_soon(sources.learn)
@@ -413,7 +416,7 @@ class Node:
             nursery.start_soon(self._canary.run, host)
             if self._anchoring is not None:
                 nursery.start_soon(self._anchoring.run)
-                if self._config.genesis and not len(self._versions):
+                if self._config.session.genesis and not len(self._versions):
                     nursery.start_soon(self._anchoring.warn_of_genesis)
             log.info(
                 "node of operator 0x%s is up as peer %s",
@@ -426,7 +429,7 @@ class Node:
     def _announced(self, host: Host) -> list[str]:
         """Addresses for my record, without the peer id; none that only mean "wherever I am"."""
         bound = (a for a in host.addresses if not ip_address(a.transport.host).is_unspecified)
-        return list(self._config.announce) or [a.multiaddr for a in bound]
+        return list(self._config.network.announce) or [a.multiaddr for a in bound]
 
     def _next_sequence(self) -> int:
         """Unix milliseconds, or one more than this node's last record had: where the clock went back, the others would keep an
@@ -510,7 +513,7 @@ class Node:
 
     async def _operators_before(self, block: BlockRef) -> tuple[ChainOperator, ...]:
         """The set one boundary ago, read once after the start: whoever left it since may still have to deal to this node."""
-        number = block.number - self._config.interval_blocks
+        number = block.number - self._config.session.interval_blocks
         if self._seen_before or number <= 0:
             return ()
         self._seen_before = True
@@ -526,13 +529,13 @@ class Node:
         """Whether this operator may take part in a genesis at this boundary."""
         if not self._consent or len(self._versions):
             return False
-        if not self._config.genesis and await self._chain.members_ever_left(block):
+        if not self._config.session.genesis and await self._chain.members_ever_left(block):
             log.warning(
                 "an operator once left this set and may hold a key: genesis needs --genesis on every operator"
             )
             return False
         reason = None
-        if not self._config.genesis and self._anchoring is not None:
+        if not self._config.session.genesis and self._anchoring is not None:
             reason = await self._anchoring.forbids_genesis()
         if reason is not None:
             log.warning("%s: genesis needs --genesis on every operator", reason)

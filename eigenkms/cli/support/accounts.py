@@ -98,7 +98,7 @@ def account_address(settings: "Settings") -> bytes | None:
 def terms(settings: "Settings", *, replace_pending: bool = False) -> "Terms":
     """What the settings say of fees and confirmations. On a devnet gas costs nothing, and estimating it takes long."""
     from eigenkms.chain.transactions import Terms
-    from eigenkms.config.schema import DEVNET_CHAIN_ID
+    from eigenkms.config.presets import DEVNET_CHAIN_ID
 
     return Terms(
         max_fee_wei=settings.get("max_gas_price_gwei") * 10**9,
@@ -113,7 +113,7 @@ def terms(settings: "Settings", *, replace_pending: bool = False) -> "Terms":
 
 def checked_address(text: str) -> bytes:
     """20 bytes. Raises InputError, also for a mixed-case address whose checksum (EIP-55) is wrong."""
-    from eigenkms.config.settings import address
+    from eigenkms.config.parsers import address
 
     try:
         return bytes(address(text))

@@ -6,19 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from eigenkms.config.paths import p2p_keystore
 from eigenkms.errors import InputError
 
 if TYPE_CHECKING:
     from eigenkms.config.settings import Settings
     from eigenkms.p2p.identity import TransportAddress
-
-
-def p2p_keystore(settings: "Settings") -> Path:
-    """Of the settings, or the one that a node makes in its data folder."""
-    from eigenkms.config.paths import data_dir
-
-    path: Path | None = settings.get("p2p_keystore")
-    return path or data_dir(settings) / "p2p.json"
 
 
 def own_socket(settings: "Settings", given: str | None, *, force: bool) -> str:
@@ -52,7 +45,7 @@ def own_socket(settings: "Settings", given: str | None, *, force: bool) -> str:
 
 def _check(address: "TransportAddress", settings: "Settings") -> None:
     """Raises InputError for an address that nobody else can dial; on a devnet all are on this machine."""
-    from eigenkms.config.schema import DEVNET_CHAIN_ID
+    from eigenkms.config.presets import DEVNET_CHAIN_ID
     from eigenkms.p2p.identity import check_dialable
 
     is_devnet = settings.get("chain_id") == DEVNET_CHAIN_ID

@@ -59,7 +59,7 @@ def sending(function: Callable[..., Any]) -> Callable[..., Any]:
 def carry_out(settings: "Settings", action: str, make: MakePlan, manner: SendOptions) -> None:
     """Make the plan, and unless it is a dry run, have it confirmed and send it; print what came of it."""
     delegation_manager = settings.require("delegation_manager")
-    config = client_runner.client_settings(settings).chain
+    config = client_runner.client_settings(settings)
     sender_account = account(settings, action)
 
     async def visit() -> dict[str, Any]:

@@ -83,7 +83,7 @@ class CheckContext:
 
     def update_socket(self, address: str = "/ip4/ADDRESS/tcp/PORT") -> str:
         """The command that publishes what the node announces, or else ``address``."""
-        chosen = "" if self.config.announce else f" --socket {address}"
+        chosen = "" if self.config.network.announce else f" --socket {address}"
         return f"eigenkms operator update-socket {self.flag}{chosen}"
 
     @property
@@ -103,4 +103,5 @@ class CheckContext:
 
     @property
     def p2p_path(self) -> Path:
-        return self.config.p2p_keystore or self.config.data_dir / "p2p.json"
+        """Return the p2p keystore, also if the node has yet to make it."""
+        return self.config.p2p_keystore

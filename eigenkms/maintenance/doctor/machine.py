@@ -12,8 +12,7 @@ from typing import Final
 
 import trio
 
-from eigenkms.config.schema import DEVNET_CHAIN_ID, TOKEN_METHODS
-from eigenkms.config.tls import TlsFiles
+from eigenkms.config.presets import DEVNET_CHAIN_ID
 from eigenkms.crypto.bn254 import KeyPair
 from eigenkms.keys.keystores import PrivateKey, open_key, read_metadata
 from eigenkms.maintenance.doctor.checks import Finding, failed, ok, skipped, warning
@@ -37,7 +36,9 @@ _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 async def configuration(case: CheckContext) -> Finding:
     config = case.config
-    return ok(f"operator 0x{config.operator.hex()} on chain {config.chain_id}, policy {config.policy}")
+    return ok(
+        f"operator 0x{config.operator.hex()} on chain {config.chain.chain_id}, policy {config.policy.mode}"
+    )
 
 
 async def policy(case: CheckContext) -> Finding:
@@ -45,28 +46,27 @@ async def policy(case: CheckContext) -> Finding:
     config = case.config
     usual = (
         "versions are not anchored",
-        *(("policy is open",) if config.chain_id == DEVNET_CHAIN_ID else ()),
+        *(("policy is open",) if config.chain.chain_id == DEVNET_CHAIN_ID else ()),
     )
     odd = [told for told in config.warnings if not told.startswith(usual)]
     if odd:
         return warning("; ".join(odd), "read docs/security.md on policies, and set what you mean")
-    return ok(f"policy {config.policy}")
+    return ok(f"policy {config.policy.mode}")
 
 
 async def issuers(case: CheckContext) -> Finding:
     """The keys of the attestation services, over HTTPS."""
     from eigenkms.attestation.jwks import KeySource
 
-    config = case.config
-    methods = [name for name in config.attestation_methods if name in TOKEN_METHODS]
-    if config.policy != "attested" or not methods:
+    attestation = case.config.policy.attestation
+    services = attestation.services
+    if case.config.policy.mode != "attested" or not services:
         return skipped("no attestation service is needed")
-    urls = {"gcp": config.attestation_gcp_keys, "intel": config.attestation_intel_keys}
-    counts = [await KeySource(urls[name], ca_file=config.attestation_ca).check() for name in methods]
-    found = [
-        f"{name} serves {count} keys, images must be {' or '.join(config.attestation_support[name])}"
-        for name, count in zip(methods, counts, strict=True)
-    ]
+    found = []
+    for name in (method for method in attestation.methods if method in services):
+        service = services[name]
+        count = await KeySource(service.keys, ca_file=attestation.ca).check()
+        found.append(f"{name} serves {count} keys, images must be {' or '.join(service.support)}")
     return ok("; ".join(found))
 
 
@@ -75,8 +75,8 @@ async def issuers(case: CheckContext) -> Finding:
 
 async def files(case: CheckContext) -> Finding:
     """Keystores and password: there, and for the node's user alone."""
-    config = case.config
-    wanted = {"bn254": config.bn254_keystore, "p2p": config.p2p_keystore}
+    keys, anchor = case.config.keys, case.config.anchor
+    wanted = {"bn254": keys.bn254_keystore, "p2p": keys.p2p_keystore}
     for kind, path in wanted.items():
         if path is not None and not path.exists():
             return failed(
@@ -84,12 +84,12 @@ async def files(case: CheckContext) -> Finding:
                 f"give the right path as {kind}_keystore; a new operator makes one with "
                 f"eigenkms keys new --kind {kind} -o {path} --password-file FILE",
             )
-    if config.password_file is not None and not config.password_file.exists():
+    if keys.password_file is not None and not keys.password_file.exists():
         return failed(
-            f"there is no password file {config.password_file}", "give the right path as password_file"
+            f"there is no password file {keys.password_file}", "give the right path as password_file"
         )
-    named = [p for p in (*wanted.values(), config.password_file) if p is not None]
-    named += [p for p in (config.anchor_account_keystore, config.anchor_password_file) if p and p.exists()]
+    named = [p for p in (*wanted.values(), keys.password_file) if p is not None]
+    named += [p for p in (anchor.account_keystore, anchor.password_file) if p and p.exists()]
     exposed = [str(path) for path in named if path.stat().st_mode & _OTHERS]
     if exposed:
         return warning(
@@ -100,7 +100,7 @@ async def files(case: CheckContext) -> Finding:
 
 async def keystores(case: CheckContext) -> Finding:
     """Their kind, and what they say of their keys; no password is needed."""
-    wanted = {"bn254": case.config.bn254_keystore}
+    wanted = {"bn254": case.config.keys.bn254_keystore}
     if case.p2p_path.exists():
         wanted["p2p"] = case.p2p_path
     for kind, path in wanted.items():
@@ -123,7 +123,7 @@ async def password(case: CheckContext) -> Finding:
         return skipped(
             "no password was given", "give --password-file, set EIGENKMS_PASSWORD, or add --verify-keys"
         )
-    paths = {"bn254": case.config.bn254_keystore}
+    paths = {"bn254": case.config.keys.bn254_keystore}
     if "p2p" in case.public:
         paths["p2p"] = case.p2p_path
     for kind, path in paths.items():
@@ -241,7 +241,7 @@ def _look_at_store(case: CheckContext) -> Finding:
             else:
                 opening.unlock(database)
     damaged = [
-        name for name in damaged_files(folder) if name != SPENT_NAME or case.config.policy == "attested"
+        name for name in damaged_files(folder) if name != SPENT_NAME or case.config.policy.mode == "attested"
     ]
     reasons = [f"{' and '.join(damaged)} cannot be read"] if damaged else []
     condition = assess_store(folder, identity, password or "") if is_tried else None
@@ -321,12 +321,11 @@ async def core_dumps(case: CheckContext) -> Finding:
 
 async def certificate(case: CheckContext) -> Finding:
     """The HTTP API's: readable, with its key, and good for a while."""
-    config = case.config
-    if config.http_listen is None:
+    http = case.config.http
+    if http.listen is None:
         return skipped("there is no HTTP API")
-    if config.http_certificate is None or config.http_key is None:
-        return ok(f"HTTP without TLS at {config.http_listen}")
-    files = TlsFiles(config.http_certificate, config.http_key)
+    if (files := http.tls) is None:
+        return ok(f"HTTP without TLS at {http.listen}")
     files.load()
     begin, end = files.validity()
     path, now = files.certificate, datetime.fromtimestamp(case.clock(), UTC)
@@ -342,7 +341,7 @@ async def certificate(case: CheckContext) -> Finding:
 
 async def monitor(case: CheckContext) -> Finding:
     """It has no login."""
-    listen = case.config.monitor_listen
+    listen = case.config.monitor.listen
     if listen is None:
         return skipped("there is no monitoring listener")
     if not listen.host.is_loopback:

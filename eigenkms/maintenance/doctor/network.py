@@ -164,7 +164,7 @@ async def clock(case: CheckContext) -> Finding:
 async def port(case: CheckContext) -> Finding:
     """Free before the first start, and held by this node later."""
     busy = []
-    for text in case.config.listen:
+    for text in case.config.network.listen:
         try:
             for _, listener in bind_all([text]):
                 listener.socket.close()
@@ -175,7 +175,7 @@ async def port(case: CheckContext) -> Finding:
         if finding is not None:
             return finding
     case.holds_port = bool(busy)
-    listed = ", ".join(case.config.listen)
+    listed = ", ".join(case.config.network.listen)
     if case.is_running and not busy:
         return warning(
             f"the node that has the data folder does not listen at {listed}",
@@ -227,7 +227,9 @@ async def _listening(case: CheckContext) -> AsyncIterator[None]:
         yield
         return
     async with open_host(
-        PeerKey(case.keys["p2p"].secret), listen=case.config.listen, gate=lambda _peer, _protocol: False
+        PeerKey(case.keys["p2p"].secret),
+        listen=case.config.network.listen,
+        gate=lambda _peer, _protocol: False,
     ):
         yield
 

@@ -11,7 +11,7 @@ from eigenkms.chain.operator_set_source import OperatorSetSource
 from eigenkms.chain.registration import gas_of_socket
 from eigenkms.chain.rpc import JsonRpc, RpcRefusedError, pin
 from eigenkms.chain.values import Json, block_ref, hexed, octets, quantity
-from eigenkms.config.schema import DEVNET_CHAIN_ID
+from eigenkms.config.presets import DEVNET_CHAIN_ID
 from eigenkms.errors import ChainError, InputError
 from eigenkms.maintenance.doctor.checks import Finding, Verdict, failed, ok, skipped, warning
 from eigenkms.maintenance.doctor.context import CheckContext
@@ -45,7 +45,7 @@ async def rpc(case: CheckContext) -> Finding:
 
 async def chain_id(case: CheckContext) -> Finding:
     """Each RPC that answers serves the configured chain."""
-    wanted, others = case.config.chain_id, []
+    wanted, others = case.config.chain.chain_id, []
     for client in case.rpcs:
         try:
             found = quantity(await client.call("eth_chainId"), f"chain id at {client.endpoint}", bits=256)
@@ -63,7 +63,7 @@ async def rpc_methods(case: CheckContext) -> Finding:
     chain, config = case.chain, case.config
     head = await chain.head()
     call: Json = {
-        "to": hexed(config.allocation_manager),
+        "to": hexed(config.chain.allocation_manager),
         "data": hexed(abi.IS_OPERATOR_SET.encode(chain.set_id)),
     }
     try:
@@ -74,9 +74,9 @@ async def rpc_methods(case: CheckContext) -> Finding:
                 f"the RPC does not answer for a block named by its hash (EIP-1898): {error}",
                 "use another RPC: all operators must read the set at the very same block",
             )
-    query = LogQuery(config.allocation_manager, (abi.REMOVED,))
+    query = LogQuery(config.chain.allocation_manager, (abi.REMOVED,))
     await query.read(chain.rpc, max(0, head.number - 10), head.number)
-    return ok(f"the {config.finality} block is {head.number}; calls at a block and events are answered")
+    return ok(f"the {config.chain.finality} block is {head.number}; calls at a block and events are answered")
 
 
 async def rpc_head(case: CheckContext) -> Finding:
@@ -87,7 +87,7 @@ async def rpc_head(case: CheckContext) -> Finding:
     newest = max(heads.values(), key=lambda block: block.number)
     case.head_time = newest.timestamp
     age = case.clock() - newest.timestamp
-    if age > HEAD_BLOCKS * case.config.block_seconds + HEAD_SECONDS:
+    if age > HEAD_BLOCKS * case.config.session.block_seconds + HEAD_SECONDS:
         return failed(
             f"the newest block, {newest.number}, is {age:.0f} s old",
             "wait until the RPC's node is synchronised, use another RPC, or set this machine's clock",
@@ -123,7 +123,7 @@ async def contracts(case: CheckContext) -> Finding:
     """They are there; the set exists, with BN254 keys and a registrar; applications can be looked up if need be."""
     chain, config = case.chain, case.config
     await check_deployment(chain)
-    if config.policy == "attested":
+    if config.policy.mode == "attested":
         found = applications_of(chain)
         if found is None:
             return failed("policy attested: no contract of applications is named", "set app_controller")
@@ -136,7 +136,9 @@ async def contracts(case: CheckContext) -> Finding:
             except InputError:
                 continue  # its own operator's to mend; here it is somebody who cannot be asked
     members = len(case.operators.operators)
-    return ok(f"operator set {config.operator_set_id} of AVS {hexed(config.avs)} has {members} operators")
+    return ok(
+        f"operator set {config.chain.operator_set_id} of AVS {hexed(config.chain.avs)} has {members} operators"
+    )
 
 
 async def membership(case: CheckContext) -> Finding:
@@ -169,12 +171,12 @@ async def _absent(case: CheckContext, chain: OperatorSetSource) -> Finding:
     newest, found = await chain.set_now()
     if me in found.members:
         return warning(
-            f"operator {hexed(me)} has joined; block {newest.number} is not {case.config.finality} yet",
+            f"operator {hexed(me)} has joined; block {newest.number} is not {case.config.chain.finality} yet",
             "wait for it",
         )
     at = await chain.head()
     (registrar,) = await chain.read_at(
-        at, case.config.allocation_manager, [(abi.GET_AVS_REGISTRAR, (case.config.avs,))]
+        at, case.config.chain.allocation_manager, [(abi.GET_AVS_REGISTRAR, (case.config.chain.avs,))]
     )
     (allowed,) = await chain.read_at(
         at, octets(registrar, "registrar", size=20), [(abi.IS_ALLOWED, (chain.set_id, me))]
@@ -214,24 +216,24 @@ async def account(case: CheckContext) -> Finding:
 
 async def anchor(case: CheckContext) -> Finding:
     """The registry on the second chain is this cluster's; if the node is to write there, it takes this operator's entries."""
-    config = case.config.anchor
+    config = case.config.anchor.registry
     if config is None:
         return skipped("no anchor is configured")
     me = case.config.operator
     async with open_anchor(config, case.cluster) as found:
         await found.check()
         members = await found.members_among([me])
-    if case.config.anchor_account_keystore is not None and me not in members:
+    if case.config.anchor.account_keystore is not None and me not in members:
         return warning(
             f"the commitment registry {hexed(config.registry)} takes no entries of operator {hexed(me)}",
             f"let the registry's owner run eigenkms anchor allow {hexed(me)}",
         )
-    how = "read only" if case.config.anchor_account_keystore is None else "read and written"
+    how = "read only" if case.config.anchor.account_keystore is None else "read and written"
     return ok(f"commitment registry {hexed(config.registry)} on chain {config.chain_id}, {how}")
 
 
 def _is_devnet(case: CheckContext) -> bool:
-    return case.config.chain_id == DEVNET_CHAIN_ID
+    return case.config.chain.chain_id == DEVNET_CHAIN_ID
 
 
 async def signing_key(case: CheckContext) -> Finding:
@@ -247,7 +249,7 @@ async def signing_key(case: CheckContext) -> Finding:
     owner = next((o.address for o in case.operators.operators if o.key_g1.hex() == key), None)
     whose = "" if owner is None else f", but that of operator {hexed(owner)}"
     return failed(
-        f"{case.config.bn254_keystore} is not the key that the chain has for operator {hexed(case.me.address)}{whose}",
+        f"{case.config.keys.bn254_keystore} is not the key that the chain has for operator {hexed(case.me.address)}{whose}",
         "give the keystore of the registered key as bn254_keystore",
     )
 
@@ -277,7 +279,7 @@ async def socket(case: CheckContext) -> Finding:
 
 
 def judge_address(case: CheckContext, found: PeerAddress, update: str) -> Finding:
-    announce = case.config.announce
+    announce = case.config.network.announce
     if announce and found.multiaddr not in announce:
         return warning(
             f"the socket on chain is {found.multiaddr}, the node announces {', '.join(announce)}: clients that come "

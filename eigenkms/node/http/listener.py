@@ -35,24 +35,24 @@ async def serve_api(
     task_status: trio.TaskStatus[HttpBinding | None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """The HTTP API until cancelled, if there is to be one; started with where it is. Raises ``InputError`` if it cannot listen."""
-    if config.http_listen is None:
+    if config.http.listen is None:
         task_status.started(None)
         return
     tls = None
-    if config.http_certificate is not None and config.http_key is not None:
-        tls = TlsFiles(config.http_certificate, config.http_key)
-    bound = await bind(config.http_listen, tls)
-    connections = config.http_connections
+    if config.http.certificate is not None and config.http.key is not None:
+        tls = TlsFiles(config.http.certificate, config.http.key)
+    bound = await bind(config.http.listen, tls)
+    connections = config.http.connections
     limits = ServerLimits(
         connections=connections,
         connections_of_one=max(1, connections // 4),
-        accepts_of_one=max(ACCEPTS_OF_ONE, 2 * config.http_rate),
+        accepts_of_one=max(ACCEPTS_OF_ONE, 2 * config.http.rate),
     )
     log.info("HTTP API at %s", bound.url, extra={"fields": {"event": "http", "url": bound.url}})
     if bound.certificate_end is not None and bound.certificate_end <= datetime.now(UTC):
         log.warning(
             "certificate %s expired on %s: clients refuse it",
-            config.http_certificate,
+            config.http.certificate,
             f"{bound.certificate_end:%Y-%m-%d}",
         )
     async with trio.open_nursery() as nursery:

@@ -111,27 +111,30 @@ class OperatorStatus:
 
     def _should_be_over(self, ceremony: Ceremony, follower: BoundaryStatistics) -> bool:
         """Half an interval after its boundary; one that a later boundary left behind is judged no more."""
-        head, interval = 0 if follower.head is None else follower.head.number, self.config.interval_blocks
+        head, interval = (
+            0 if follower.head is None else follower.head.number,
+            self.config.session.interval_blocks,
+        )
         return interval <= 2 * (head - ceremony.session.boundary.number) < 2 * interval
 
     def _chain(self) -> dict[str, object]:
         config = self.config
         return {
-            "id": config.chain_id,
-            "avs": _hex(config.avs),
-            "operator_set": config.operator_set_id,
-            "finality": str(config.finality),
-            "interval_blocks": config.interval_blocks,
-            "block_seconds": config.block_seconds,
+            "id": config.chain.chain_id,
+            "avs": _hex(config.chain.avs),
+            "operator_set": config.chain.operator_set_id,
+            "finality": str(config.chain.finality),
+            "interval_blocks": config.session.interval_blocks,
+            "block_seconds": config.session.block_seconds,
         }
 
     def _next_boundary(self, follower: BoundaryStatistics, now: float) -> dict[str, object] | None:
         """By the expected time between blocks, from when the head was first seen; never below 0."""
         if follower.head is None or follower.head_at is None:
             return None
-        head, interval = follower.head.number, self.config.interval_blocks
+        head, interval = follower.head.number, self.config.session.interval_blocks
         block = newest_boundary(head, interval) + interval
-        seconds = (block - head) * self.config.block_seconds - (now - follower.head_at)
+        seconds = (block - head) * self.config.session.block_seconds - (now - follower.head_at)
         return {"block": block, "blocks": block - head, "seconds": round(max(0.0, seconds), 1)}
 
     def _version(self, held: HeldVersion) -> dict[str, object]:
@@ -174,7 +177,9 @@ class OperatorStatus:
             "former": entry.former,
             "peer": None if entry.peer is None else str(entry.peer),
             "socket": _cut(entry.socket),
-            "addresses": [_cut(a) for a in (self.config.announce if me else entry.addresses)[:MAX_ADDRESSES]],
+            "addresses": [
+                _cut(a) for a in (self.config.network.announce if me else entry.addresses)[:MAX_ADDRESSES]
+            ],
             "connected": here,
             "proven": here and entry.proven,
             "latency_ms": None if beat.latency is None else round(1000 * beat.latency, 1),

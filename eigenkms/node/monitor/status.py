@@ -67,7 +67,7 @@ class StatusReporter:
         follower = None if self.follower is None else self.follower.statistics()
         if follower is None or follower.head is None:
             reasons.append("the chain has not been read yet")
-        elif self._config.policy == "attested":
+        elif self._config.policy.mode == "attested":
             # only then a key depends on what the chain says now
             if follower.failures_in_row >= CHAIN_FAILURES:
                 reasons.append("the chain cannot be read")
@@ -130,7 +130,7 @@ class StatusReporter:
             "transcript": None if newest is None else newest.epoch.transcript.hash.hex(),
             "mpk": None if newest is None else newest.epoch.transcript.mpk.hex(),
             "share": newest is not None and newest.share is not None,
-            "policy": self._config.policy,
+            "policy": self._config.policy.mode,
             "operators": len(self._peers.operators),
             "peers": len(bound),
             "outdated": [] if self.pulse is None else listed(self.pulse.outdated),

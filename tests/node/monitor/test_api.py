@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from eigenkms.config.addresses import HttpAddress
-from eigenkms.config.settings import monitor_address
+from eigenkms.config.parsers import monitor_address
 from eigenkms.errors import InputError
 from eigenkms.node.monitor.api import LIMITS, MonitorApi, serve_monitor
 from tests.support.waiting import PATIENCE
