@@ -41,9 +41,10 @@ from eigenkms.node.key_versions import Versions
 from eigenkms.node.monitor.api import MonitorApi, serve_monitor
 from eigenkms.node.monitor.canary import Canary
 from eigenkms.node.monitor.clock_skew import warn_if_behind
+from eigenkms.node.monitor.details import NodeDetailsReader
 from eigenkms.node.monitor.log_bounds import bounded_lines
-from eigenkms.node.monitor.metrics import Metrics, MetricsInput
-from eigenkms.node.monitor.operator_status import OperatorStatus
+from eigenkms.node.monitor.metric_tables import MetricsInput
+from eigenkms.node.monitor.metrics import Metrics
 from eigenkms.node.monitor.page import page_routes
 from eigenkms.node.monitor.recent_warnings import RecentWarnings
 from eigenkms.node.monitor.status import StatusReporter
@@ -235,7 +236,7 @@ class Node:
             releaser=releaser,
             greeter=self._greeter,
             checks=checks,
-            status=self._report.public,
+            status=self._report.public_status,
         )
         self._operator_services = OperatorHandlers(cluster, self._peers, self._engine, canary.answer)
         self._api = KeyApi(
@@ -251,7 +252,7 @@ class Node:
         self._metrics = Metrics()
         self._metrics.look = self._look
         self._monitor = MonitorApi(
-            status=self._report.full,
+            status=self._report.operator_status,
             not_ready=self._report.not_ready,
             names=config.monitor.names,
             routes=[*page_routes(), self._metrics.route],
@@ -273,12 +274,12 @@ class Node:
 
     def status(self) -> dict[str, object]:
         """What this node says of itself to anybody who asks; nothing in it is secret."""
-        return self._report.public()
+        return self._report.public_status().to_json()
 
     def _look(self) -> MetricsInput:
         """What the metrics are read from."""
         return MetricsInput(
-            status=self._report.full(),
+            status=self._report.operator_status(),
             ready=not self._report.not_ready(),
             now=trio.current_time(),
             follower=None if self._report.follower is None else self._report.follower.statistics(),
@@ -357,7 +358,7 @@ class Node:
     async def run(self, host: Host, task_status: trio.TaskStatus[Host] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve and take part, until cancelled."""
         self._host = self._report.host = self._services.reacher.host = host
-        self._report.overview = OperatorStatus(
+        self._report.overview = NodeDetailsReader(
             self._config,
             self._peers,
             self._versions,

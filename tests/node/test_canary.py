@@ -119,7 +119,13 @@ async def song(network: FakeNetwork, node: Node, **singers: Singer) -> CanaryRes
 async def test_it_sings_when_all_answer(network: FakeNetwork, node: Node) -> None:
     """All four partial signatures, its own among them; the time that it took, and the version it was."""
     result = await song(network, node, b=sign, c=sign, d=sign)
-    assert (result.ok, result.answered, result.asked, result.unresponsive, result.reason) == (True, 4, 4, (), None)
+    assert (result.ok, result.answered, result.asked, result.unresponsive, result.reason) == (
+        True,
+        4,
+        4,
+        (),
+        None,
+    )
     assert result.version == network.epoch.transcript.version
     assert result.seconds > 0
 
@@ -183,7 +189,7 @@ async def test_failure_and_recovery_are_told_once_each(
 ) -> None:
     """At growing distances while it lasts, and when it is over; the status has the last result."""
     monkeypatch.setattr(canary_module, "AGAIN_SECONDS", 0.0)
-    assert node._report.full()["canary"] is None
+    assert node._report.operator_status().canary is None
     good = CanaryResult(True, 1.0, 0.5, 1, 4, 4)
     bad = CanaryResult(False, 2.0, 5.0, 1, 2, 4, reason="2 good partial signatures")
     for result in (good, bad, bad, bad, bad, good):
@@ -191,7 +197,7 @@ async def test_failure_and_recovery_are_told_once_each(
     assert len(said(caplog, "a trial decryption failed: 2 good partial signatures")) == 3
     assert len(said(caplog, "a trial decryption works again")) == 1
     assert (node._canary.runs, node._canary.failed) == (6, 4)
-    assert node._report.full()["canary"] == good.fields
+    assert node._report.operator_status().canary == good
     assert node.status()["canary"] is True
 
 

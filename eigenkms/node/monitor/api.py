@@ -25,6 +25,7 @@ from eigenkms.node.http.connection import App
 from eigenkms.node.http.limits import ServerLimits
 from eigenkms.node.http.listener import bind
 from eigenkms.node.http.server import HttpServer
+from eigenkms.node.monitor.operator_status import OperatorStatus
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class MonitorApi:
     def __init__(
         self,
         *,
-        status: Callable[[], Mapping[str, object]],
+        status: Callable[[], OperatorStatus],
         not_ready: Callable[[], Sequence[str]],
         names: Collection[str] = (),
         routes: Sequence[BaseRoute] = (),
@@ -68,7 +69,7 @@ class MonitorApi:
         return answer({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
 
     async def _tell_status(self, _: Request) -> Response:
-        return answer(self._status())
+        return answer(self._status().to_json())
 
 
 def answer(fields: Mapping[str, object], *, status: int = 200) -> Response:

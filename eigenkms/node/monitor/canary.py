@@ -31,7 +31,7 @@ from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.canary_request import CanaryRequest, decode_canary_request
 from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.protocols.wire.transcript import Transcript
-from eigenkms.types import ClusterId, OperatorAddress
+from eigenkms.types import ClusterId, OperatorAddress, to_hex
 
 if TYPE_CHECKING:
     from eigenkms.p2p.host import Host
@@ -69,9 +69,8 @@ class CanaryResult:
     invalid: tuple[OperatorAddress, ...] = ()
     reason: str | None = None
 
-    @property
-    def fields(self) -> dict[str, object]:
-        """Return the fields that the status and the log show."""
+    def to_json(self) -> dict[str, object]:
+        """Return the object that the status and the log show."""
         return {
             "ok": self.ok,
             "at": round(self.at, 3),
@@ -79,8 +78,8 @@ class CanaryResult:
             "version": self.version,
             "answered": self.answered,
             "asked": self.asked,
-            "silent": ["0x" + operator.hex() for operator in self.unresponsive],
-            "false": ["0x" + operator.hex() for operator in self.invalid],
+            "silent": [to_hex(operator) for operator in self.unresponsive],
+            "false": [to_hex(operator) for operator in self.invalid],
             "reason": self.reason,
         }
 
@@ -147,7 +146,7 @@ class Canary:
 
     def _record(self, result: CanaryResult) -> None:
         """Keep the result, and log changes: the 1st, 2nd, 4th, 8th … failure in a row, and the recovery."""
-        fields = {"event": "canary", **result.fields}
+        fields = {"event": "canary", **result.to_json()}
         self.result = result
         self.runs += 1
         if result.ok:
@@ -273,5 +272,5 @@ class CanaryProbe:
         text = (
             f"{len(self.good)} good partial signatures of {of} operators, {self.transcript.threshold} needed"
         )
-        why = "; ".join(f"0x{o.hex()[:8]}…: {said[:100]}" for o, said in sorted(self.failures.items())[:4])
+        why = "; ".join(f"{to_hex(o)[:10]}…: {said[:100]}" for o, said in sorted(self.failures.items())[:4])
         return f"{text} ({why})" if why else text

@@ -30,7 +30,6 @@ REACHED: Final = (
     "eigenkms.p2p.rpc.server",
     "eigenkms.p2p.rpc.client",
     "eigenkms.p2p.swarm",
-    "eigenkms.p2p.gossip",
 )
 """Loggers of what strangers can bring about."""
 

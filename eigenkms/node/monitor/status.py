@@ -1,7 +1,6 @@
-"""What a node says of itself: to anybody who asks it through libp2p, and, in full, to its own operator."""
+"""Reads the status of a node from its parts: the public one, and the whole one for its operator."""
 
 import time
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from eigenkms.chain.boundaries import BoundaryFollower, BoundaryStatistics
@@ -13,16 +12,25 @@ from eigenkms.node.engine import Engine
 from eigenkms.node.issuer import PartialSignatureIssuer
 from eigenkms.node.key_versions import Versions
 from eigenkms.node.monitor.canary import Canary
-from eigenkms.node.monitor.operator_status import OperatorStatus
+from eigenkms.node.monitor.details import NodeDetailsReader
+from eigenkms.node.monitor.operator_status import OperatorStatus, RpcPoolStatus
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.node.network.ping import PeerPinger
-from eigenkms.types import ClusterId, OperatorAddress
+from eigenkms.node.public_status import (
+    ChainStatus,
+    KeyStatus,
+    MembershipStatus,
+    PublicStatus,
+    RecordsStatus,
+    SessionStatus,
+)
+from eigenkms.types import ClusterId
 
 if TYPE_CHECKING:
     from eigenkms.p2p.host import Host
 
 CHAIN_FAILURES: Final = 3
-"""Looks at the chain in a row that fail until the node says that it is not ready."""
+"""Failed reads of the chain in a row after which the node is not ready."""
 
 
 class StatusReporter:
@@ -48,17 +56,17 @@ class StatusReporter:
         self.follower: BoundaryFollower | None = None
         self.anchoring: AnchorPublisher | None = None
         self.host: Host | None = None
-        self.overview: OperatorStatus | None = None
+        self.overview: NodeDetailsReader | None = None
         self.canary: Canary | None = None
         self.pulse: PeerPinger | None = None
         self.boundary_error: str | None = None
         """Why no session was opened at the newest boundary, if the chain is the reason."""
 
     def not_ready(self) -> list[str]:
-        """Why this node cannot serve keys at the moment, one sentence each.
+        """Return why this node cannot serve keys, one sentence each.
 
         After each certificate the older share is destroyed, and the new one comes within moments: its rows are here or fetched, and
-        decrypted. A client is told ``busy`` and asks again, so a node is ready then.
+        decrypted. A client is refused as ``busy`` and retries, so a node is ready then.
         """
         reasons = []
         has_share = any(held.share is not None for held in self._versions)
@@ -75,87 +83,80 @@ class StatusReporter:
                 reasons.append("the chain's newest block is old")
         return reasons
 
-    def full(self) -> dict[str, object]:
-        """What the operator sees on its monitoring listener: all of ``public``, and what is nobody else's business."""
-        sung = None if self.canary is None else self.canary.result
-        told = {
-            **self.public(),
-            **self._chain_fields(),
-            "canary": None if sung is None else sung.fields,
-        }
-        if self.overview is None:
-            return told
-        follower = BoundaryStatistics() if self.follower is None else self.follower.statistics()
-        return {**told, **self.overview.fields(told, self.not_ready(), follower, self.host)}
+    def operator_status(self) -> OperatorStatus:
+        """Return the whole status, which the operator sees on its monitoring listener."""
+        public, rpc = self.public_status(), self._rpc_status()
+        canary = None if self.canary is None else self.canary.result
+        details = None
+        if self.overview is not None:
+            follower = BoundaryStatistics() if self.follower is None else self.follower.statistics()
+            details = self.overview.read(public, rpc, canary, self.not_ready(), follower, self.host)
+        return OperatorStatus(public=public, rpc=rpc, canary=canary, details=details)
 
-    def _chain_fields(self) -> dict[str, object]:
-        """Of each RPC what is known, without what may be secret in its URL."""
+    def _rpc_status(self) -> RpcPoolStatus | None:
         pool = self._chain.rpc
         if not isinstance(pool, RpcPool):
-            return {}
-        return {
-            "rpc": [
-                {
-                    "endpoint": each.endpoint,
-                    "state": each.state.value,
-                    "in_use": each.in_use,
-                    "last_error": each.last_error,
-                    "latency_ms": None if each.latency is None else round(each.latency * 1000, 1),
-                    "head": None if each.head is None else each.head.number,
-                }
-                for each in pool.status()
-            ],
-            "rpc_disagreements": pool.disagreements,
-            "rpc_split": pool.split,
-        }
+            return None
+        return RpcPoolStatus(providers=pool.status(), disagreements=pool.disagreements, split=pool.split)
 
     @property
     def _is_stale(self) -> bool:
         pool = self._chain.rpc
         return isinstance(pool, RpcPool) and pool.stale
 
-    def public(self) -> dict[str, object]:
-        """What ``eigenkms status`` shows; nothing in it is secret."""
+    def public_status(self) -> PublicStatus:
+        """Return the status that anybody may request; nothing in it is secret."""
         newest = self._versions.newest
-        released = self._releaser.head
+        canary = None if self.canary is None else self.canary.result
+        return PublicStatus(
+            operator=self._config.operator,
+            cluster=self._cluster,
+            policy=self._config.policy.mode,
+            key=KeyStatus(
+                transcript=None if newest is None else newest.epoch.transcript,
+                has_share=newest is not None and newest.share is not None,
+            ),
+            membership=self._membership(),
+            session=self._session(),
+            chain=self._chain_status(),
+            records=self._records(),
+            canary=None if canary is None else canary.ok,
+            time=time.time(),
+            parameters=parameters_of(self._config),
+        )
+
+    def _membership(self) -> MembershipStatus:
+        connected = frozenset() if self.host is None else self.host.connected()
+        return MembershipStatus(
+            operators=len(self._peers.operators),
+            connected=sum(self._peers.operator_of(peer) is not None for peer in connected),
+            outdated=() if self.pulse is None else self.pulse.outdated,
+        )
+
+    def _session(self) -> SessionStatus | None:
         ceremony = self._engine.newest
-        session = None if ceremony is None else ceremony.status()
-        follower = self.follower.statistics() if self.follower is not None else None
-        connected = self.host.connected() if self.host is not None else frozenset()
-        bound = [p for p in connected if self._peers.operator_of(p) is not None]
-        return {
-            "operator": "0x" + self._config.operator.hex(),
-            "cluster": self._cluster.hex(),
-            "version": None if newest is None else int(newest.epoch.transcript.version),
-            "transcript": None if newest is None else newest.epoch.transcript.hash.hex(),
-            "mpk": None if newest is None else newest.epoch.transcript.mpk.hex(),
-            "share": newest is not None and newest.share is not None,
-            "policy": self._config.policy.mode,
-            "operators": len(self._peers.operators),
-            "peers": len(bound),
-            "outdated": [] if self.pulse is None else listed(self.pulse.outdated),
-            "session": None if ceremony is None else ceremony.session.id.hex(),
-            "phase": None if session is None else session.phase,
-            "source": None if session is None else session.source,
-            "missing": [] if session is None else listed(session.missing),
-            "boundary": None if follower is None or follower.boundary is None else follower.boundary.number,
-            "head": None if follower is None or follower.head is None else follower.head.number,
-            "chain_error": follower.last_failure
-            if follower is not None and follower.failures_in_row
-            else self.boundary_error,
-            "chain_stale": self._is_stale,
-            "released": released.number,
-            "release_head": released.hash.hex(),
-            "evidence": self._engine.evidence,
-            "accused": sorted("0x" + accused.hex() for accused in self._engine.accused),
-            "anchored": None if self.anchoring is None else self.anchoring.anchored,
-            "anchor_error": None if self.anchoring is None else self.anchoring.failure,
-            "canary": None if self.canary is None or self.canary.result is None else self.canary.result.ok,
-            "time": time.time(),
-            "parameters": parameters_of(self._config),
-        }
+        if ceremony is None:
+            return None
+        status = ceremony.status()
+        return SessionStatus(
+            id=ceremony.session.id, phase=status.phase, source=status.source, missing=status.missing
+        )
 
+    def _chain_status(self) -> ChainStatus:
+        follower = BoundaryStatistics() if self.follower is None else self.follower.statistics()
+        return ChainStatus(
+            boundary=None if follower.boundary is None else follower.boundary.number,
+            head=None if follower.head is None else follower.head.number,
+            error=follower.last_failure if follower.failures_in_row else self.boundary_error,
+            is_stale=self._is_stale,
+        )
 
-def listed(operators: Iterable[OperatorAddress]) -> list[str]:
-    """Addresses as they are shown."""
-    return ["0x" + operator.hex() for operator in operators]
+    def _records(self) -> RecordsStatus:
+        anchoring = self.anchoring
+        return RecordsStatus(
+            audit_log=self._releaser.head,
+            evidence=self._engine.evidence,
+            accused=tuple(self._engine.accused),
+            anchored=None if anchoring is None else anchoring.anchored,
+            anchor_error=None if anchoring is None else anchoring.failure,
+        )

@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -30,6 +31,7 @@ from eigenkms.node.network.dial_back import DialBackService
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.node.network.peer_records import PeerRecordService
 from eigenkms.node.network.signature_checks import Caller, SignatureChecks
+from eigenkms.node.public_status import PublicStatus
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.types import Request
 from eigenkms.protocols.wire import rpc_methods
@@ -79,7 +81,7 @@ class ClientHandlers:
         releaser: PartialSignatureIssuer,
         greeter: PeerRecordService,
         checks: SignatureChecks,
-        status: Callable[[], dict[str, object]],
+        status: Callable[[], PublicStatus],
     ) -> None:
         self._cluster = cluster
         self._me = me
@@ -91,7 +93,7 @@ class ClientHandlers:
         self._releaser = releaser
         self._greeter = greeter
         self._status = status
-        self._said: dict[str, object] = {}
+        self._said: PublicStatus | None = None
         self._said_at = float("-inf")
         self._signing = FairThread(owners=CLIENTS, each=STATEMENTS)
         self._refusals = Pace(REFUSALS_A_SECOND, REFUSAL_BURST, trio.current_time, latest=MAX_DELAY_SECONDS)
@@ -139,9 +141,9 @@ class ClientHandlers:
     def _tell_status(self) -> bytes:
         """All of it is at most ``STATUS_SECONDS`` old but for the time, which the asker compares with its own."""
         now = trio.current_time()
-        if now - self._said_at >= STATUS_SECONDS:
+        if self._said is None or now - self._said_at >= STATUS_SECONDS:
             self._said, self._said_at = self._status(), now
-        return json.dumps({**self._said, "time": time.time()}).encode()
+        return json.dumps(replace(self._said, time=time.time()).to_json()).encode()
 
     def _check_cluster(self, cluster: ClusterId) -> None:
         if cluster != self._cluster:

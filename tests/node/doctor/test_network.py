@@ -10,8 +10,8 @@ from eigenkms.chain.operator_set import RawOperatorSet
 from eigenkms.config.node import NodeConfig
 from eigenkms.maintenance.doctor import machine, onchain
 from eigenkms.maintenance.doctor import network as network_checks
-from eigenkms.maintenance.doctor.context import CheckContext, PeerStatus
 from eigenkms.maintenance.doctor.checks import Finding, Verdict
+from eigenkms.maintenance.doctor.context import CheckContext, PeerStatus
 from eigenkms.p2p.identity import PeerKey, parse_address
 from eigenkms.protocols.wire.dial_back import ReachAnswer
 from eigenkms.types import DialOutcome, OperatorAddress

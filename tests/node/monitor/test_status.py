@@ -67,12 +67,12 @@ async def told_by_a_node(network: FakeNetwork, folder: Path) -> tuple[dict[str, 
                 await neighbours_known(node, 1)
                 network.chain.number = 125
                 await eventually(lambda: is_telling(node))
-                told, public = node._report.full(), node.status()
+                told, public = node._report.operator_status().to_json(), node.status()
     return {name: told[name] for name in told if name in FROZEN}, public
 
 
 def is_telling(node: Node) -> bool:
-    told: Any = node._report.full()
+    told: Any = node._report.operator_status().to_json()
     beaten = any(m["latency_ms"] is not None for m in told["members"])
     return beaten and told["ceremony"] is not None and told["head"] == 125
 
@@ -123,10 +123,10 @@ def test_every_field_is_explained() -> None:
 async def test_a_node_that_has_just_begun_tells_what_it_can(network: FakeNetwork, tmp_path: Path) -> None:
     """No version, no session, nobody there: over HTTP, where all is read-only and no cache keeps it."""
     with a_node(network, 0, tmp_path, monitor_listen=HttpAddress.parse("127.0.0.1:0")) as node:
-        told: Any = node._report.full()
+        told: Any = node._report.operator_status().to_json()
         assert "health" not in told, "it does not run yet"
         async with running(network, node):
-            told = node._report.full()
+            told = node._report.operator_status().to_json()
             frozen = json.loads(GOLDEN.read_text())
             assert frozen.keys() <= told.keys()
             assert (told["health"], told["ceremony"], told["versions"]) == ("cannot serve", None, [])
