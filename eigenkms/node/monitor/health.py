@@ -19,7 +19,7 @@ _FINE: Final = (ProviderState.OK, ProviderState.UNTRIED)
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class HealthVerdict:
     """The word, and the reasons with the gravest first; none if the node is healthy."""
 
     word: str
@@ -56,11 +56,11 @@ class HealthInput:
     """Whether no RPC has a recent block."""
 
 
-def assess(found: HealthInput) -> Health:
+def assess(found: HealthInput) -> HealthVerdict:
     """Return the node's health."""
     grave, light = tuple(_grave(found)), tuple(_light(found))
     word = CANNOT_SERVE if grave else DEGRADED if light else HEALTHY
-    return Health(word, grave + light)
+    return HealthVerdict(word, grave + light)
 
 
 def _grave(found: HealthInput) -> Iterator[str]:

@@ -13,7 +13,7 @@ from eigenkms.chain.config import ChainConfig
 from eigenkms.chain.provider import ProviderStatus
 from eigenkms.config.sections import SessionConfig
 from eigenkms.node.monitor.canary import CanaryResult
-from eigenkms.node.monitor.health import Health
+from eigenkms.node.monitor.health import HealthVerdict
 from eigenkms.node.monitor.recent_warnings import RecentWarning
 from eigenkms.node.network.ping import PingResult
 from eigenkms.node.public_status import Json, PublicStatus, hex_list
@@ -193,7 +193,7 @@ class MemberStatus:
 class NodeDetails:
     """Details of a running node, for its operator alone."""
 
-    health: Health
+    health: HealthVerdict
     uptime_seconds: float
     chain: ChainConfig
     session: SessionConfig

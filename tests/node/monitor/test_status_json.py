@@ -18,6 +18,8 @@ from trio.testing import MockClock
 
 from eigenkms.chain.boundaries import BoundaryStatistics
 from eigenkms.chain.provider import ProviderState
+from eigenkms.chain.provider_health import ProviderHealth
+from eigenkms.chain.provider_probes import ProviderProbes
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.chain.rpc_pool import RpcPool
 from eigenkms.node.key_versions import HeldVersion
@@ -136,11 +138,12 @@ class SimpleVersions(list[HeldVersion]):
 def rpc_pool() -> RpcPool:
     """Two endpoints, of which the first fails."""
     clients = [JsonRpc("https://one.example/KEY"), JsonRpc("https://two.example/KEY")]
-    pool = RpcPool(clients, 31337, deadline=1.0, stale_seconds=30.0)
+    health = ProviderHealth(clients, 31337, stale_seconds=30.0)
+    pool = RpcPool(health, ProviderProbes(health), deadline=1.0)
     first, second = pool.providers
     first.state, first.last_error = ProviderState.FAILING, "call eth_call: 503"
     second.state, second.latency, second.head = ProviderState.OK, 0.04567, block(118)
-    pool.disagreements, pool.split = 2, "one says this, two says that"
+    health.disagreements, pool.probes.split = 2, "one says this, two says that"
     return pool
 
 

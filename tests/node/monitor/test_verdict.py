@@ -7,7 +7,7 @@ import pytest
 
 from eigenkms.chain.provider import ProviderState
 from eigenkms.node.monitor.canary import CanaryResult
-from eigenkms.node.monitor.health import Health, HealthInput, assess
+from eigenkms.node.monitor.health import HealthVerdict, HealthInput, assess
 from eigenkms.types import OperatorAddress
 
 PASSED = CanaryResult(True, 0.0, 0.5, 1, 4, 4)
@@ -29,7 +29,7 @@ OPERATORS = tuple(OperatorAddress(i.to_bytes(20, "big")) for i in range(1, 6))
 )
 def test_well_needs_no_reasons(seen: HealthInput) -> None:
     """Nor does what is off, or has not been tried yet, make a node unwell."""
-    assert assess(seen) == Health("healthy")
+    assert assess(seen) == HealthVerdict("healthy")
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_well_needs_no_reasons(seen: HealthInput) -> None:
 )
 def test_what_keeps_keys_from_being_served(change: dict[str, Any], reason: str) -> None:
     """Said first, whatever else is wrong."""
-    assert assess(replace(WELL, **change)) == Health("cannot serve", (reason,))
+    assert assess(replace(WELL, **change)) == HealthVerdict("cannot serve", (reason,))
     health = assess(replace(WELL, away=OPERATORS[:1], **change))
     assert (health.word, health.reasons[0], len(health.reasons)) == ("cannot serve", reason, 2)
 
@@ -72,4 +72,4 @@ def test_what_keeps_keys_from_being_served(change: dict[str, Any], reason: str) 
 )
 def test_what_wants_the_operator_soon(change: dict[str, Any], reason: str) -> None:
     """Keys are served meanwhile."""
-    assert assess(replace(WELL, **change)) == Health("degraded", (reason,))
+    assert assess(replace(WELL, **change)) == HealthVerdict("degraded", (reason,))
