@@ -26,7 +26,6 @@ from eigenkms.config.node import NodeConfig
 from eigenkms.crypto.bn254 import KeyPair
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.keys.keystores import new_key, open_key
-from eigenkms.maintenance.doctor import network
 from eigenkms.maintenance.doctor.context import CheckContext
 from eigenkms.maintenance.doctor.registry import CHECKS, run_doctor
 from eigenkms.p2p.identity import PeerKey
@@ -109,7 +108,8 @@ def _no_cores() -> Iterator[None]:
 def _time_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Operators that are there may be slow: none of these tests is about their speed."""
     monkeypatch.setattr(network, "ANSWER_SECONDS", PATIENCE)
-    monkeypatch.setattr(network, "NEAR_SECONDS", PATIENCE)
+    monkeypatch.setattr(reachability, "ANSWER_SECONDS", PATIENCE)
+    monkeypatch.setattr(reachability, "NEAR_SECONDS", PATIENCE)
 
 
 @pytest.fixture
@@ -543,7 +543,7 @@ def test_a_p2p_keystore_that_the_chain_does_not_know(stopped: Patient) -> None:
 
 def test_a_port_that_another_process_has(stopped: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command that names the process is given."""
-    monkeypatch.setattr(network, "NEAR_SECONDS", 2.0)  # the other process never answers
+    monkeypatch.setattr(reachability, "NEAR_SECONDS", 2.0)  # the other process never answers
     port = stopped.net.members[ME].port
     with socket.create_server(("127.0.0.1", port)):
         found = stopped.suffers("port")

@@ -4,6 +4,7 @@ A check returns a finding. A check that raises ``EigenKmsError`` has failed. If 
 skipped too, and its finding names the first cause. One fault therefore has one finding.
 """
 
+import stat
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +16,8 @@ from eigenkms.errors import EigenKmsError
 
 DEADLINE: Final = 30.0
 MAX_CHARACTERS: Final = 4000
+OTHERS_PERMISSIONS: Final = stat.S_IRWXG | stat.S_IRWXO
+"""Permissions of a file for users that are not its owner."""
 _BECAUSE: Final = "because "
 HEALTHY, LOCAL, EXTERNAL = 0, 1, 2
 """Exit codes: no fault; a fault or a warning on this machine; a fault of the RPC or of the network."""
