@@ -1,1 +1,4 @@
-"""Configuration: the table of settings, where their values come from, a node's checked configuration, an example file."""
+"""Configuration.
+
+The table of settings, where their values come from, a node's checked configuration, an example file.
+"""

@@ -20,7 +20,10 @@ CHAIN_FIELDS: Final = tuple(name for name in CHAIN_SETTINGS if name != "environm
 
 
 def chain_fields(settings: Settings) -> dict[str, Any]:
-    """Return the values of ``CHAIN_FIELDS``. Raises ``InputError`` for a required one that is not set."""
+    """Return the values of ``CHAIN_FIELDS``.
+
+    Raises ``InputError`` for a required one that is not set.
+    """
     values = {
         name: settings.require(name) if name in REQUIRED else settings.get(name) for name in CHAIN_FIELDS
     }
@@ -30,7 +33,10 @@ def chain_fields(settings: Settings) -> dict[str, Any]:
 def anchor_config(
     rpc_url: str | None, chain_id: int | None, registry: bytes | None, finality: "Finality | None"
 ) -> "AnchorConfig | None":
-    """Return the anchor, or None if no setting names it. Raises ``InputError`` if one part of it is missing."""
+    """Return the anchor, or None if no setting names it.
+
+    Raises ``InputError`` if one part of it is missing.
+    """
     given = {"anchor_rpc_url": rpc_url, "anchor_chain_id": chain_id, "anchor_registry": registry}
     missing = [name for name, value in given.items() if value is None]
     if len(missing) == len(given):

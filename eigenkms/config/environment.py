@@ -1,4 +1,7 @@
-"""The environment of programs that eigenkms starts: without the secrets of eigenkms."""
+"""The environment of programs that eigenkms starts.
+
+Without the secrets of eigenkms.
+"""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,7 @@
-"""The settings for readers: defaults in words, and an example of a configuration file with every key explained."""
+"""The settings for readers.
+
+Defaults in words, and an example of a configuration file with every key explained.
+"""
 
 import json
 import re
@@ -49,7 +52,9 @@ def default_of(setting: Setting) -> str:
 
 
 def example(environment: str | None = None) -> str:
-    """Return a TOML file with every key: its meaning, type, form and default. Only keys that must be set are not comments.
+    """Return a TOML file with every key: its meaning, type, form and default.
+
+    Only keys that must be set are not comments.
 
     ``environment`` is the name of a preset, whose values replace the defaults.
     """

@@ -1,4 +1,6 @@
-"""A node's checked configuration: one frozen dataclass of sections, made from the settings.
+"""A node's checked configuration.
+
+One frozen dataclass of sections, made from the settings.
 
 The configuration file, the flags and the environment variables are flat. ``NodeConfig.from_settings`` reads them, fills in the
 defaults that depend on other values, and groups them by subject (``sections``). A check that needs two sections gets the second one
@@ -80,7 +82,9 @@ class NodeConfig:
 
     @classmethod
     def from_values(cls, values: Values) -> "NodeConfig":
-        """Check values that are parsed already; a setting that is left out has its default.
+        """Check values that are parsed already.
+
+        A setting that is left out has its default.
 
         Settings whose default depends on others must be given: see ``node_values``.
         """
@@ -104,7 +108,10 @@ class NodeConfig:
 
     @property
     def p2p_keystore(self) -> Path:
-        """Return the p2p keystore: the configured one, or that which the node makes in its data folder."""
+        """Return the p2p keystore.
+
+        The configured one, or that which the node makes in its data folder.
+        """
         return self.keys.p2p_keystore or self.data_dir / paths.P2P_KEYSTORE_NAME
 
     @property
@@ -115,7 +122,9 @@ class NodeConfig:
 
 
 def node_values(settings: Settings) -> dict[str, Any]:
-    """Return the values of all settings of a node, those included whose default depends on other values.
+    """Return the values of all settings of a node.
+
+    They include the defaults that depend on other values.
 
     Raises ``InputError`` for a value that does not parse, and for a required one that is not set.
     """
@@ -130,7 +139,10 @@ def node_values(settings: Settings) -> dict[str, Any]:
 
 
 def parameters_of(config: NodeConfig) -> dict[str, object]:
-    """Return the settings that enter every session's id, and must therefore be the same at all operators."""
+    """Return the settings that enter every session's id.
+
+    They must be the same at all operators.
+    """
     session = config.session
     return {
         "interval_blocks": session.interval_blocks,

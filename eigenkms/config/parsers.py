@@ -145,7 +145,10 @@ def finality(value: str) -> "Finality":
 
 @described("http:// or https:// URL", "https://your-own-node.example.org")
 def rpc_url(value: str) -> str:
-    """Parse an ``http`` or ``https`` URL. It may hold an API key, so no message repeats it."""
+    """Parse an ``http`` or ``https`` URL.
+
+    It may hold an API key, so no message repeats it.
+    """
     if not re.fullmatch(r"https?://[^\s/?#]+[^\s]*", value):
         raise ValueError("it is not an http:// or https:// URL")
     return value
@@ -179,7 +182,10 @@ def listen_address(value: str) -> str:
 
 @described("/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT", _DIAL_EXAMPLE)
 def public_address(value: str) -> str:
-    """Parse a multiaddr that others can dial: ``/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT``, not ``0.0.0.0``."""
+    """Parse a multiaddr that others can dial.
+
+    ``/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT``, not ``0.0.0.0``.
+    """
     from eigenkms.p2p.identity import why_undialable
 
     address = _multiaddr(value, listening=False)
@@ -201,7 +207,10 @@ def _multiaddr(value: str, *, listening: bool) -> "TransportAddress":
 
 @described("IP address and port", "127.0.0.1:8000")
 def http_address(value: str) -> "HttpAddress":
-    """Parse an IP address and a port: ``127.0.0.1:8000`` or ``[::1]:8000``, port 0 for any."""
+    """Parse an IP address and a port.
+
+    ``127.0.0.1:8000`` or ``[::1]:8000``, port 0 for any.
+    """
     from eigenkms.config.addresses import HttpAddress
 
     return HttpAddress.parse(value)
@@ -216,7 +225,10 @@ def monitor_address(value: str) -> "HttpAddress":
 
 @described("192 hex digits, or @FILE", "@mpk.hex")
 def g2_point(value: str) -> bytes:
-    """Parse a master public key of 96 bytes: hex, or ``@FILE`` that holds the hex or the bytes."""
+    """Parse a master public key of 96 bytes.
+
+    Hex, or ``@FILE`` that holds the hex or the bytes.
+    """
     raw = _file_content(value[1:]) if value.startswith("@") else value.encode()
     if len(raw) == 96:
         return raw

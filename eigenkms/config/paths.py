@@ -1,4 +1,7 @@
-"""Default paths: in ``.eigenkms`` of the user's home folder, and in the node's data folder."""
+"""Default paths.
+
+In ``.eigenkms`` of the user's home folder, and in the node's data folder.
+"""
 
 from pathlib import Path
 from typing import Final
@@ -16,13 +19,18 @@ P2P_KEYSTORE_NAME: Final = "p2p.json"
 
 
 def data_dir(settings: Settings) -> Path:
-    """Return the node's data folder: as set, else ``~/.eigenkms/node``. Raises ``InputError`` if there is neither."""
+    """Return the node's data folder: as set, else ``~/.eigenkms/node``.
+
+    Raises ``InputError`` if there is neither.
+    """
     found: Path | None = settings.get("data_dir")
     return found or _default(DEFAULT_DATA_DIR, "find the data folder", "--data-dir FOLDER")
 
 
 def known_clusters(settings: Settings) -> Path:
-    """Return the file that pins master public keys: as set, else ``~/.eigenkms/known_clusters``.
+    """Return the file that pins master public keys.
+
+    As set, else ``~/.eigenkms/known_clusters``.
 
     Raises ``InputError`` if there is neither.
     """
@@ -33,7 +41,10 @@ def known_clusters(settings: Settings) -> Path:
 
 
 def p2p_keystore(settings: Settings) -> Path:
-    """Return the p2p keystore: as set, else ``p2p.json`` in the data folder. Raises ``InputError`` as ``data_dir``."""
+    """Return the p2p keystore: as set, else ``p2p.json`` in the data folder.
+
+    Raises ``InputError`` as ``data_dir``.
+    """
     found: Path | None = settings.get("p2p_keystore")
     return found or data_dir(settings) / P2P_KEYSTORE_NAME
 

@@ -1,4 +1,4 @@
-"""Presets: contracts and intervals of public networks, by the names that ``environment`` takes.
+"""Presets: contracts and intervals of public networks, by name.
 
 A preset never names an RPC URL: the operator chooses which RPC to trust. The preset ``devnet`` names no contracts, since each
 devnet deploys its own.

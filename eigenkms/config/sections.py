@@ -1,4 +1,4 @@
-"""The sections of a node's configuration, each with the checks that need no other section.
+"""The sections of a node's configuration, each with its own checks.
 
 The configuration file is flat: a field has the name of its setting, without the prefix that the settings of its section share. No
 field has a default here, since the table of settings has it.
@@ -25,13 +25,19 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """One part of the configuration. ``PREFIX`` and a field's name are the name of its setting."""
+    """One part of the configuration.
+
+    ``PREFIX`` and a field's name are the name of its setting.
+    """
 
     PREFIX: ClassVar[str] = ""
 
     @classmethod
     def of(cls, values: Values, **other: object) -> Self:
-        """Build the section from all settings; ``other`` has the fields that are no setting themselves."""
+        """Build the section from all settings.
+
+        ``other`` has the fields that are no setting themselves.
+        """
         names = [each.name for each in fields(cls) if each.name not in other]
         found: dict[str, Any] = {name: values[cls.PREFIX + name] for name in names}
         return cls(**found, **other)
@@ -54,13 +60,19 @@ class KeyFiles(Section):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenConfig(Section):
-    """Multiaddrs of the libp2p host: ``listen`` to bind, ``announce`` for others to dial."""
+    """Multiaddrs of the libp2p host.
+
+    ``listen`` to bind, ``announce`` for others to dial.
+    """
 
     listen: tuple[str, ...]
     announce: tuple[str, ...]
 
     def check_announced(self, *, local: bool) -> None:
-        """Raise ``InputError`` for an announced address that nobody can dial; ``local``: on this machine alone."""
+        """Raise ``InputError`` for an announced address that nobody can dial.
+
+        ``local``: on this machine alone.
+        """
         from eigenkms.p2p.identity import check_dialable, parse_transport
 
         for address in self.announce:
@@ -81,7 +93,7 @@ class SessionConfig(Section):
 
     @property
     def window_ms(self) -> int:
-        """Length p of a protocol window in whole milliseconds, as the session's parameters hold it."""
+        """Return the length p of a protocol window in whole milliseconds."""
         return max(1, round(self.window_seconds * 1000))
 
     @property
@@ -96,7 +108,10 @@ class SessionConfig(Section):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenServiceConfig:
-    """An attestation service: issuer of its tokens, URL of its keys, and support attributes that an image must have."""
+    """An attestation service.
+
+    Issuer of its tokens, URL of its keys, and support attributes that an image must have.
+    """
 
     issuer: str
     keys: str
@@ -168,7 +183,7 @@ class AttestationConfig(Section):
 
 
 def check_attestation(methods: Sequence[str], project: str | None) -> None:
-    """Raise ``InputError`` if the policy attested lacks a method, or the project of workloads."""
+    """Raise ``InputError`` if the policy attested lacks a method or the project."""
     if not methods:
         raise InputError(
             "set policy attested: no method is enabled",
@@ -200,7 +215,7 @@ class PolicyConfig(Section):
         )
 
     def check(self, chain_id: int, *, is_devnet: bool) -> None:
-        """Raise ``InputError`` for the policy open outside a devnet, or for attested with a gap."""
+        """Raise ``InputError`` for open outside a devnet, or for attested with a gap."""
         if self.mode == "open" and not is_devnet and not self.force_open:
             raise InputError(
                 f"set policy open on chain {chain_id}: everybody could decrypt everything",
@@ -239,7 +254,7 @@ class HttpConfig(Section):
         return TlsFiles(self.certificate, self.key)
 
     def check(self, policy: PolicyConfig) -> None:
-        """Raise ``InputError`` for settings that would give keys, or requests, to everybody."""
+        """Raise ``InputError`` for settings that would expose keys or requests."""
         if self.app_sign and policy.mode != "open":
             raise InputError(
                 f"enable http_app_sign: the policy is {policy.mode}, and it gives keys to whoever asks",
@@ -285,7 +300,7 @@ class MonitorConfig(Section):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnchoringConfig(Section):
-    """The commitment registry, None if there is none, and the account that writes versions into it."""
+    """The commitment registry, None if there is none, and its writing account."""
 
     registry: "AnchorConfig | None"
     account_keystore: Path | None
@@ -294,7 +309,9 @@ class AnchoringConfig(Section):
 
     @classmethod
     def of(cls, values: Values, **_: object) -> Self:
-        """Build the section from all settings. Raises ``InputError`` if one part of the anchor is missing.
+        """Build the section from all settings.
+
+        Raises ``InputError`` if one part of the anchor is missing.
 
         A node reads at the newest block: it must not write again what is in there once.
         """

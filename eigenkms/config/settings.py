@@ -1,4 +1,6 @@
-"""Settings: one table, and four places a value may come from: flag, environment variable, file, default.
+"""Settings: one table, and four places a value may come from.
+
+Flag, environment variable, file, default.
 
 A flag wins over the environment, the environment over the TOML file, the file over the preset that
 ``environment`` names, and that over the default. Every value has one text form and one parser, whatever its
@@ -22,7 +24,10 @@ from eigenkms.plain_text import MARK, NotUtf8Error, decode_text
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One key: ``name`` in the file, ``--na-me`` as a flag, ``EIGENKMS_NAME`` in the environment."""
+    """One key of the settings.
+
+    It is ``name`` in the file, ``--na-me`` as a flag, and ``EIGENKMS_NAME`` in the environment.
+    """
 
     name: str
     parse: Parser
@@ -48,7 +53,7 @@ class Setting:
 
     @property
     def is_secret(self) -> bool:
-        """Whether a value may hold a secret: a provider's URL has its API key in it."""
+        """Return whether a value may hold a secret, such as the API key in a URL."""
         return self.parse in (rpc_url, signer_url)
 
     @property
@@ -61,17 +66,17 @@ class Setting:
 
     @property
     def form(self) -> str:
-        """What its text must look like beyond the type, or nothing."""
+        """Return the form of its text beyond the type, or nothing."""
         return self.parse.form if isinstance(self.parse, DescribedParser) else ""
 
     @property
     def example_text(self) -> str:
-        """A text that parses."""
+        """Return a text that parses."""
         found = self.parse.example if isinstance(self.parse, DescribedParser) else ""
         return self.example or found
 
     def fits(self, value: object) -> bool:
-        """Whether a TOML value has this setting's type; an integer will do for a number."""
+        """Return whether a TOML value has this setting's type."""
         if self.many and (isinstance(value, list) or not self.scalar_allowed):
             return isinstance(value, list) and all(self._fits_one(v) for v in value)
         return self._fits_one(value)
@@ -116,8 +121,9 @@ class Settings:
         problems: list[InputError] | None = None,
         text: str | None = None,
     ) -> "Settings":
-        """Collect values by their order of precedence. A flag that is None or an empty tuple was not given. ``text`` stands for
-        what the file has, where it is not there yet.
+        """Collect values by their order of precedence.
+
+        A flag that is None or an empty tuple was not given. ``text`` stands for what the file has, where it is not there yet.
 
         InputError: the file is missing or not TOML, has an unknown key or a wrong type; the preset does not
         exist. With ``problems``, keys of the file that are wrong are left out and their errors go there.
@@ -130,7 +136,10 @@ class Settings:
         return cls(table, given, file)
 
     def get(self, name: str) -> Any:
-        """The parsed value, or the default. InputError names the place of a value that does not parse."""
+        """Return the parsed value, or the default.
+
+        InputError names the place of a value that does not parse.
+        """
         setting, given = self._table[name], self._given.get(name)
         if given is None:
             return setting.default
@@ -141,7 +150,7 @@ class Settings:
         return values if setting.many else values[0]
 
     def require(self, name: str) -> Any:
-        """As :meth:`get`, and InputError where there is neither a value nor a default."""
+        """Return the value as ``get``. Raises ``InputError`` if there is no value and no default."""
         value = self.get(name)
         if value is None or value == ():
             setting = self._table[name]
@@ -152,12 +161,12 @@ class Settings:
         return value
 
     def where(self, name: str) -> str:
-        """Where the value came from, for messages."""
+        """Return the origin of the value, for messages."""
         given = self._given.get(name)
         return given.where if given else "the default"
 
     def raw_texts(self, name: str) -> tuple[str, ...]:
-        """The text form(s) that were given; none where the default holds."""
+        """Return the text form(s) that were given; none if the default applies."""
         given = self._given.get(name)
         return given.texts if given else ()
 
@@ -227,7 +236,10 @@ def _read(path: Path) -> str:
 
 
 def _line(text: str, key: str) -> int:
-    """The line where ``key`` stands, as key or as table; 1 where it is written in some rarer way."""
+    """Return the line of ``key``, as key or as table.
+
+    1 where it is written in some rarer way.
+    """
     pattern = re.compile(rf"""\s*(\[+\s*)?["']?{re.escape(key)}["']?\s*[\]=.]""")
     lines = (number for number, line in enumerate(text.splitlines(), 1) if pattern.match(line))
     return next(lines, 1)

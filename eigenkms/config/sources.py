@@ -1,4 +1,7 @@
-"""The settings of one run: the table of settings with the values of flags, environment, file and preset."""
+"""The settings of one run.
+
+The table of settings with the values of flags, environment, file and preset.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path

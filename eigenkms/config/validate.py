@@ -1,4 +1,6 @@
-"""Validation of a configuration file without the network: all its problems at once, and the effective values.
+"""Validation of a configuration file without the network.
+
+All its problems at once, and the effective values.
 
 A URL is shown without the parts that may be secret: name, password, path and query.
 """
@@ -43,7 +45,10 @@ class EffectiveValue:
 
 @dataclass
 class ValidationReport:
-    """``problems`` are (message, hint); ``effective`` has the values that parse; ``warnings`` are those of a node's start."""
+    """``problems`` are (message, hint); ``effective`` has the values that parse.
+
+    ``warnings`` are those of a node's start.
+    """
 
     problems: list[tuple[str, str | None]] = field(default_factory=list)
     effective: dict[str, EffectiveValue] = field(default_factory=dict)
@@ -55,7 +60,10 @@ class ValidationReport:
 
 
 def check(file: Path, *, environ: Mapping[str, str], client: bool = False) -> ValidationReport:
-    """Validate a node's settings, or a client's, without the network. Reads no key and no password."""
+    """Validate a node's settings, or a client's, without the network.
+
+    Reads no key and no password.
+    """
     report = ValidationReport()
     found: list[InputError] = []
     try:
@@ -94,7 +102,10 @@ def _inspect(settings: Settings, report: ValidationReport, *, client: bool) -> N
 
 
 def _check_client(settings: Settings, report: ValidationReport) -> Mapping[str, Any]:
-    """Check how a client's settings fit together. Returns no values: none depends on another."""
+    """Check how a client's settings fit together.
+
+    Returns no values: none depends on another.
+    """
     _collect(lambda: anchor_config(*(settings.get(name) for name in READER_SETTINGS)), report)
     _collect(lambda: check_distinct(settings.get("rpc_url")), report)
     return {}
@@ -148,7 +159,10 @@ def _must_be_file(name: str, path: Path, where: str) -> None:
 
 
 def without_url_secrets(text: str) -> str:
-    """Cut each URL in the text to scheme, host and port: a provider's URL holds its key in path, query or password."""
+    """Cut each URL in the text to scheme, host and port.
+
+    A provider's URL holds its key in path, query or password.
+    """
     return _URL.sub(
         lambda url: url["scheme"] + url["host"] + ("/…" if len(url["rest"]) > 1 else url["rest"]), text
     )

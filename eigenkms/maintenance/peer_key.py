@@ -1,4 +1,4 @@
-"""Rotation of a node's p2p key, in steps that can be interrupted anywhere and are completed by repeating them.
+"""Rotation of a node's p2p key, in steps that can be interrupted and repeated.
 
     p2p.json.new            the new keystore, under the same password                    (prepare)
     the socket on chain     names the new peer id                                        (the caller)
@@ -82,7 +82,10 @@ class PeerKeyRotation:
 
 
 def begin_rotation(keystore: Path, password: str, rng: Rng) -> PeerKeyRotation:
-    """Return a rotation of this keystore's key, or the interrupted one; writes nothing. Raises ``InputError``."""
+    """Return a rotation of this keystore's key, or the interrupted one.
+
+    Writes nothing. Raises ``InputError``.
+    """
     old = open_key(keystore, "p2p", password)
     fresh = keystore.with_name(keystore.name + ".new")
     try:

@@ -1,6 +1,7 @@
-"""The public status of a node: what ``eigenkms status`` shows, and what anybody may request over libp2p.
+"""The public status of a node, which ``eigenkms status`` shows.
 
-Nothing in it is secret. The JSON is flat (docs/monitoring.md), and ``PublicStatus.to_json`` is the one place that writes it.
+Anybody may request it over libp2p. Nothing in it is secret. The JSON is flat (docs/monitoring.md), and
+``PublicStatus.to_json`` is the one place that writes it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,7 +17,7 @@ Json = dict[str, object]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyStatus:
-    """The newest key version, None if there is none, and whether this operator holds a share of it."""
+    """The newest key version, None if there is none, and whether its share is held."""
 
     transcript: Transcript | None
     has_share: bool
@@ -34,7 +35,7 @@ class KeyStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MembershipStatus:
-    """Size of the operator set, connected operators, and those that run an earlier release."""
+    """The operator set: its size, connected operators, and outdated ones."""
 
     operators: int
     connected: int
@@ -51,7 +52,10 @@ class MembershipStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionStatus:
-    """The session of the newest boundary: phase, version that is dealt from (0 at genesis), dealers without a dealing."""
+    """The session of the newest boundary.
+
+    Phase, version that is dealt from (0 at genesis), dealers without a dealing.
+    """
 
     id: SessionId
     phase: str
@@ -74,7 +78,10 @@ NO_SESSION: Json = {"session": None, "phase": None, "source": None, "missing": [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainStatus:
-    """The chain as the node reads it: numbers of the newest boundary and block, the last failure, and staleness."""
+    """The chain as the node reads it.
+
+    Numbers of the newest boundary and block, the last failure, and staleness.
+    """
 
     boundary: int | None
     head: int | None
@@ -93,7 +100,10 @@ class ChainStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordsStatus:
-    """Records that the node keeps: audit log, evidence, and the anchor with the reason why it could not be written."""
+    """Records that the node keeps.
+
+    Audit log, evidence, and the anchor with the reason why it could not be written.
+    """
 
     audit_log: LogHead
     evidence: int
@@ -115,7 +125,10 @@ class RecordsStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicStatus:
-    """The status of one node at ``time`` (unix seconds). ``canary`` is the outcome of the last probe, None before the first."""
+    """The status of one node at ``time`` (unix seconds).
+
+    ``canary`` is the outcome of the last probe, None before the first.
+    """
 
     operator: OperatorAddress
     cluster: ClusterId

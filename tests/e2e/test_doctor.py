@@ -26,6 +26,7 @@ from eigenkms.config.node import NodeConfig
 from eigenkms.crypto.bn254 import KeyPair
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.keys.keystores import new_key, open_key
+from eigenkms.maintenance.doctor import network, reachability
 from eigenkms.maintenance.doctor.context import CheckContext
 from eigenkms.maintenance.doctor.registry import CHECKS, run_doctor
 from eigenkms.p2p.identity import PeerKey

@@ -1,4 +1,6 @@
-"""The table of settings: every key of the configuration file, and the groups that verbs read and pages explain.
+"""The table of settings.
+
+Every key of the configuration file, and the groups that verbs read and pages explain.
 
 The same table serves every verb of the command line, so a key has one name, one meaning and one environment variable. Each module
 of this package declares the settings of one subject.

@@ -1,4 +1,4 @@
-"""Settings of the chain, of the anchor, and of the account that sends transactions."""
+"""Settings of the chain, of the anchor, and of the sending account."""
 
 from eigenkms.config import parsers as p
 from eigenkms.config.settings import Setting

@@ -1,4 +1,4 @@
-"""The preflight of a node: is everything as it must be, and what to do where it is not (``eigenkms doctor``).
+"""The preflight checks of a node, each with advice (``eigenkms doctor``).
 
 It changes nothing that lasts, needs no node that runs and disturbs none. Checks are functions, one each, that look at a ``Case``;
 the table in ``table`` gives their order, and what each needs to make sense.

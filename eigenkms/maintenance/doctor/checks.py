@@ -1,4 +1,4 @@
-"""Checks of the doctor: their findings, the order in which they run, and the exit code.
+"""Checks of the doctor: findings, order and exit code.
 
 A check returns a finding. A check that raises ``EigenKmsError`` has failed. If a check needs one that failed or was skipped, it is
 skipped too, and its finding names the first cause. One fault therefore has one finding.
@@ -129,7 +129,10 @@ async def _found(check: Check[T], case: T) -> Finding:
 
 
 def exit_code(results: Iterable[Result[T]]) -> int:
-    """Return the exit code: a local failure wins over an external one, and that over a warning."""
+    """Return the exit code.
+
+    A local failure wins over an external one, and that over a warning.
+    """
     found = list(results)
     broken = [r for r in found if r.finding.verdict is Verdict.FAILED]
     if any(not r.check.external for r in broken):

@@ -1,4 +1,4 @@
-"""Checks of the configuration: settings, policy, attestation services, and the listeners of the node."""
+"""Checks of the configuration: settings, policy, and listeners of the node."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -11,6 +11,7 @@ RENEW_BEFORE: Final = timedelta(days=14)
 
 
 async def configuration(case: CheckContext) -> Finding:
+    """Check that the settings parse and fit together."""
     config = case.config
     return ok(
         f"operator 0x{config.operator.hex()} on chain {config.chain.chain_id}, policy {config.policy.mode}"
@@ -18,7 +19,7 @@ async def configuration(case: CheckContext) -> Finding:
 
 
 async def policy(case: CheckContext) -> Finding:
-    """An open policy is what a devnet is for; whether versions are anchored is no policy."""
+    """Check that no warning concerns the policy, which may be open on a devnet."""
     config = case.config
     usual = (
         "versions are not anchored",
@@ -31,7 +32,7 @@ async def policy(case: CheckContext) -> Finding:
 
 
 async def issuers(case: CheckContext) -> Finding:
-    """The keys of the attestation services, over HTTPS."""
+    """Check that the attestation services serve their keys over HTTPS."""
     from eigenkms.attestation.jwks import KeySource
 
     attestation = case.config.policy.attestation
@@ -47,7 +48,7 @@ async def issuers(case: CheckContext) -> Finding:
 
 
 async def certificate(case: CheckContext) -> Finding:
-    """The HTTP API's: readable, with its key, and good for a while."""
+    """Check that the HTTP API's certificate is readable, fits its key, and is valid."""
     http = case.config.http
     if http.listen is None:
         return skipped("there is no HTTP API")
@@ -67,7 +68,7 @@ async def certificate(case: CheckContext) -> Finding:
 
 
 async def monitor(case: CheckContext) -> Finding:
-    """It has no login."""
+    """Check that the monitoring listener is for this machine alone: it has no login."""
     listen = case.config.monitor.listen
     if listen is None:
         return skipped("there is no monitoring listener")

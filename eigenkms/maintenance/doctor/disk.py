@@ -26,12 +26,12 @@ _REMOTE: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "
 
 
 def _existing(path: Path) -> Path:
-    """The folder itself, or the nearest one above it that exists."""
+    """Return the folder, or its nearest parent that exists."""
     return next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
 
 
 async def disk(case: CheckContext) -> Finding:
-    """Room, and a file system that keeps what it was given."""
+    """Check for free space, and for a file system that is durable."""
     place = _existing(case.config.data_dir)
     free, kind = shutil.disk_usage(place).free, file_system_type(place)
     if free < SPACE_NEEDED:
@@ -55,7 +55,10 @@ async def disk(case: CheckContext) -> Finding:
 
 
 def file_system_type(path: Path) -> str:
-    """The type of the file system, "" where this system does not tell (proc(5), mountinfo)."""
+    """Return the type of a path's file system, "" if it is not known.
+
+    The source is mountinfo, see proc(5).
+    """
     try:
         lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -70,7 +73,7 @@ def file_system_type(path: Path) -> str:
 
 
 async def data_folder(case: CheckContext) -> Finding:
-    """It is there or can be made, and takes and keeps what is written."""
+    """Check that the data folder exists or can be made, and that writes are durable."""
     folder = case.config.data_dir
     case.is_running, case.pid = False, 0
     if folder.exists() and not folder.is_dir():
@@ -110,7 +113,10 @@ def _try_disk(folder: Path) -> None:
 
 
 async def stored_state(case: CheckContext) -> Finding:
-    """What is in the data folder is this operator's, of this cluster, opens with the password, and a node would start with it."""
+    """Check that a node would start with the data folder.
+
+    Its content must belong to this operator and cluster, and open with the password.
+    """
     if case.is_running:
         return ok("a node has it open")
     return await trio.to_thread.run_sync(_look_at_store, case)

@@ -1,4 +1,4 @@
-"""Checks of keystores and password: present, private to their owner, of the right kind, and openable."""
+"""Checks of keystores and password."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from eigenkms.maintenance.doctor.context import CheckContext
 
 
 async def files(case: CheckContext) -> Finding:
-    """Keystores and password: there, and for the node's user alone."""
+    """Check that keystores and password exist, readable by the node's user alone."""
     keys, anchor = case.config.keys, case.config.anchor
     wanted = {"bn254": keys.bn254_keystore, "p2p": keys.p2p_keystore}
     for kind, path in wanted.items():
@@ -35,7 +35,7 @@ async def files(case: CheckContext) -> Finding:
 
 
 async def keystores(case: CheckContext) -> Finding:
-    """Their kind, and what they say of their keys; no password is needed."""
+    """Check the kind of the keystores, and note their public values."""
     wanted = {"bn254": case.config.keys.bn254_keystore}
     if case.p2p_path.exists():
         wanted["p2p"] = case.p2p_path
@@ -53,7 +53,7 @@ async def keystores(case: CheckContext) -> Finding:
 
 
 async def password(case: CheckContext) -> Finding:
-    """It opens the keystores, and each holds the key that it says."""
+    """Check that the password opens the keystores, and that their metadata is true."""
     case.password = case.read_password(case.config)
     if case.password is None:
         return skipped(

@@ -11,7 +11,10 @@ FILES_NEEDED, FILES_WANTED = 1024, 8192
 
 
 def _limit(case: CheckContext, number: int, name: str) -> tuple[float, float, str]:
-    """Soft and hard limit, and whose: of the node that runs if it can be seen, else of this command."""
+    """Return soft limit, hard limit, and the process that has them.
+
+    That is the running node if its limits can be read, else this command.
+    """
     if case.pid:
         try:
             text = Path(f"/proc/{case.pid}/limits").read_text(encoding="ascii")
@@ -33,7 +36,7 @@ def _finite(limit: int) -> float:
 
 
 async def open_files(case: CheckContext) -> Finding:
-    """A node raises its soft limit to 8192, as far as the hard one lets it."""
+    """Check the hard limit of open files, up to which a node raises its soft limit."""
     _, hard, whose = _limit(case, resource.RLIMIT_NOFILE, "Max open files")
     sentence = f"{whose} may have {hard:g} files open"
     advice = f"set LimitNOFILE={FILES_WANTED} in the systemd unit, or ulimit -n {FILES_WANTED}"
@@ -43,7 +46,7 @@ async def open_files(case: CheckContext) -> Finding:
 
 
 async def core_dumps(case: CheckContext) -> Finding:
-    """A core file is a copy of the memory, keys included."""
+    """Check that a crash writes no core file, which would hold the keys."""
     soft, _, whose = _limit(case, resource.RLIMIT_CORE, "Max core file size")
     if soft:
         return warning(

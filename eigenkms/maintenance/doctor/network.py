@@ -1,4 +1,4 @@
-"""Checks that compare this node with the other operators: answers, parameters, clocks."""
+"""Checks against the other operators: answers, parameters, clocks."""
 
 import re
 import time
@@ -25,7 +25,7 @@ MAX_TIME: Final = 2**53
 
 
 async def peers(case: CheckContext) -> Finding:
-    """The other operators answer at their sockets on chain."""
+    """Check that the other operators answer at their sockets on chain."""
     assert case.operators is not None
     others = [o for o in case.operators.operators if o.address != case.config.operator]
     if not others:
@@ -74,7 +74,10 @@ async def _ask_status(
 
 
 async def parameters(case: CheckContext) -> Finding:
-    """What all operators must have alike; those of older versions do not tell."""
+    """Check that all operators have the same session parameters.
+
+    Operators of older versions do not report theirs.
+    """
     mine, shown, wrong, odd = parameters_of(case.config), [], [], []
     told = {
         o: t.said["parameters"]
@@ -105,14 +108,14 @@ async def parameters(case: CheckContext) -> Finding:
 
 
 def _is_value(value: object) -> bool:
-    """Whether a stranger's value may stand in a line to be written: a number, or the name of a finality."""
+    """Return whether a stranger's value may appear in advice: a number, or a finality."""
     return type(value) is int or (
         isinstance(value, str) and re.fullmatch("[a-z0-9-]{1,20}", value) is not None
     )
 
 
 def _setting(name: str, values: list[str]) -> str:
-    """How the configuration file says it."""
+    """Return the line of the configuration file that sets a parameter."""
     if not values:
         return f"{name} as the others have it"
     value = values[0]
@@ -124,7 +127,10 @@ def _setting(name: str, values: list[str]) -> str:
 
 
 async def clock(case: CheckContext) -> Finding:
-    """Against the operators' clocks, and against the chain's newest block, which cannot come from the future."""
+    """Check this machine's clock against the operators' clocks and the newest block.
+
+    The newest block cannot come from the future.
+    """
     ahead = [told.ahead for told in case.peers.values() if told.ahead is not None]
     early = case.head_time - case.clock()
     off = median(ahead) if ahead else None

@@ -1,4 +1,4 @@
-"""Checks of the chain: the RPC, the contracts, and what they know of this operator."""
+"""Checks of the chain: RPC, contracts, and registration of this operator."""
 
 from typing import Final
 
@@ -44,7 +44,7 @@ async def rpc(case: CheckContext) -> Finding:
 
 
 async def chain_id(case: CheckContext) -> Finding:
-    """Each RPC that answers serves the configured chain."""
+    """Check that each RPC that answers serves the configured chain."""
     wanted, others = case.config.chain.chain_id, []
     for client in case.rpcs:
         try:
@@ -59,7 +59,10 @@ async def chain_id(case: CheckContext) -> Finding:
 
 
 async def rpc_methods(case: CheckContext) -> Finding:
-    """What a node asks for beyond the ordinary: blocks by finality, calls pinned to a block (EIP-1898), events."""
+    """Check the less usual methods that a node needs.
+
+    These are blocks by finality, calls pinned to a block (EIP-1898), and events.
+    """
     chain, config = case.chain, case.config
     head = await chain.head()
     call: Json = {
@@ -80,7 +83,7 @@ async def rpc_methods(case: CheckContext) -> Finding:
 
 
 async def rpc_head(case: CheckContext) -> Finding:
-    """The newest block is a new one, and all URLs tell of about the same chain."""
+    """Check that the newest block is recent, and that all RPCs agree on the chain."""
     heads = await _blocks(case, "latest")
     if not heads:
         return failed("no RPC tells its newest block", "use another RPC")
@@ -108,7 +111,7 @@ async def rpc_head(case: CheckContext) -> Finding:
 
 
 async def _blocks(case: CheckContext, selector: str) -> dict[JsonRpc, BlockRef]:
-    """What each RPC tells; those that do not are left out, as the check rpc has named them."""
+    """Return the newest block of each RPC that answers."""
     found = {}
     for client in case.rpcs:
         try:
@@ -120,7 +123,10 @@ async def _blocks(case: CheckContext, selector: str) -> dict[JsonRpc, BlockRef]:
 
 
 async def contracts(case: CheckContext) -> Finding:
-    """They are there; the set exists, with BN254 keys and a registrar; applications can be looked up if need be."""
+    """Check that the contracts and the operator set exist, with keys and registrar.
+
+    With the policy attested, also check that applications can be looked up.
+    """
     chain, config = case.chain, case.config
     await check_deployment(chain)
     if config.policy.mode == "attested":
@@ -142,7 +148,7 @@ async def contracts(case: CheckContext) -> Finding:
 
 
 async def membership(case: CheckContext) -> Finding:
-    """Whether the operator is in the set; if not, what comes next."""
+    """Check that the operator is in the set, and name the next step if it is not."""
     chain, me = case.chain, case.config.operator
     assert case.operators is not None
     case.me = next((o for o in case.operators.operators if o.address == me), None)
@@ -152,7 +158,7 @@ async def membership(case: CheckContext) -> Finding:
 
 
 async def _absent(case: CheckContext, chain: OperatorSetSource) -> Finding:
-    """Why, as far as the chain tells, and the next step."""
+    """Return the reason on chain why the operator is absent, and the next step."""
     assert case.operators is not None
     me = case.config.operator
     for address, reason in case.operators.rejected:
@@ -193,7 +199,7 @@ async def _absent(case: CheckContext, chain: OperatorSetSource) -> Finding:
 
 
 async def account(case: CheckContext) -> Finding:
-    """The account that publishes sockets can pay for it."""
+    """Check that the account that publishes sockets can pay for it."""
     address = case.account()
     if address is None:
         return skipped("no account that sends transactions is configured")
@@ -215,7 +221,10 @@ async def account(case: CheckContext) -> Finding:
 
 
 async def anchor(case: CheckContext) -> Finding:
-    """The registry on the second chain is this cluster's; if the node is to write there, it takes this operator's entries."""
+    """Check that the commitment registry is this cluster's.
+
+    If the node writes there, the registry must take this operator's entries.
+    """
     config = case.config.anchor.registry
     if config is None:
         return skipped("no anchor is configured")
@@ -237,7 +246,7 @@ def _is_devnet(case: CheckContext) -> bool:
 
 
 async def signing_key(case: CheckContext) -> Finding:
-    """The chain has the keystore's key for this operator."""
+    """Check that the chain has the keystore's key for this operator."""
     assert case.operators is not None
     if case.me is None:
         return skipped("the operator has not joined yet")
@@ -255,7 +264,7 @@ async def signing_key(case: CheckContext) -> Finding:
 
 
 async def socket(case: CheckContext) -> Finding:
-    """The socket on chain can be read, and is of this node."""
+    """Check that the socket on chain is valid, and belongs to this node."""
     if case.me is None:
         return skipped("the operator has not joined yet")
     try:

@@ -36,7 +36,7 @@ _ADVICE: Final = {
 
 
 async def port(case: CheckContext) -> Finding:
-    """Free before the first start, and held by this node later."""
+    """Check that the port is free, or held by this node."""
     busy = []
     for text in case.config.network.listen:
         try:
@@ -64,7 +64,7 @@ async def port(case: CheckContext) -> Finding:
 
 
 async def _occupied(case: CheckContext, address: TransportAddress, error: InputError) -> Finding | None:
-    """What is wrong with an address that cannot be bound; None if this very node has it."""
+    """Return the fault of an address that cannot be bound, None if this node has it."""
     own = case.public_value("p2p", "peer_id")
     near = TransportAddress(address.kind, _WILDCARDS.get(address.host, address.host), address.port)
     met = DialOutcome.FAILED
@@ -84,7 +84,10 @@ async def _occupied(case: CheckContext, address: TransportAddress, error: InputE
 
 
 async def reachable(case: CheckContext) -> Finding:
-    """Other operators dial the socket on chain. Where no node runs yet, this command listens in its place meanwhile."""
+    """Check that other operators reach the socket on chain.
+
+    If no node runs yet, this command listens in its place during the check.
+    """
     if not case.peers or case.socket is None:
         return skipped("no operator can be asked")
     async with _listening(case):
@@ -120,7 +123,7 @@ async def _ask_reach(
 
 
 async def _patiently(case: CheckContext, peer: PeerId, frame: bytes) -> bytes:
-    """The peer's answer; one that dials for somebody else, or did for us a moment ago, is asked again."""
+    """Return the peer's answer; query a busy peer again."""
     for _ in range(BUSY_TIMES):
         try:
             return await case.visitor.call(

@@ -227,7 +227,10 @@ async def run_doctor(
 
 
 def _urls(case: CheckContext) -> tuple[str, ...]:
-    """Return the RPC URLs, or none if the configuration is invalid: the first check reports that."""
+    """Return the RPC URLs, none if the configuration is invalid.
+
+    The first check reports an invalid configuration.
+    """
     try:
         return case.config.chain.rpc_urls
     except EigenKmsError:

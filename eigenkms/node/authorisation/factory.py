@@ -1,4 +1,7 @@
-"""Construction of a node's policy from its configuration: methods, pipeline, policy."""
+"""Construction of a node's policy from its configuration.
+
+Methods, pipeline, policy.
+"""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -26,7 +29,10 @@ from eigenkms.types import ClusterId
 
 
 def make_methods(attestation: AttestationConfig) -> tuple[Method, ...]:
-    """Return the enabled methods, each once. Raises ``InputError`` for an unusable file of authorities."""
+    """Return the enabled methods, each once.
+
+    Raises ``InputError`` for an unusable file of authorities.
+    """
     return tuple(_make_method(name, attestation) for name in dict.fromkeys(attestation.methods))
 
 
@@ -60,7 +66,7 @@ async def open_authoriser(
     *,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Authoriser]:
-    """Open the pipeline that ``config`` describes, with its replay cache in the data folder.
+    """Open the pipeline of ``config``, with its replay cache in the data folder.
 
     The caller holds the folder's lock.
     """
@@ -85,7 +91,10 @@ async def open_authoriser(
 async def open_policy(
     config: NodeConfig, cluster: ClusterId, applications: Applications | None
 ) -> AsyncIterator[Policy]:
-    """Open the policy of ``config``. Raises ``InputError`` for the policy attested without ``applications``."""
+    """Open the policy of ``config``.
+
+    Raises ``InputError`` for the policy attested without ``applications``.
+    """
     if config.policy.mode != "attested" or applications is None:
         yield Policy(config.policy.mode)
         return

@@ -1,4 +1,6 @@
-"""The monitoring listener: health and status for the operator and its programs, read-only, on this machine by default.
+"""The monitoring listener.
+
+Health and status for the operator and its programs, read-only, on this machine by default.
 
 It is another listener than the HTTP API's, since it says more than strangers need: where peers are, which RPC answers. It has no
 login and no TLS, so it belongs on a loopback address or in a network of one's own. A browser on the operator's machine may be led
@@ -113,7 +115,10 @@ async def serve_monitor(
     app: App,
     task_status: trio.TaskStatus[str | None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Until cancelled, if there is to be a listener; started with its URL. Raises ``InputError`` if it cannot listen."""
+    """Serve until cancelled, if there is to be a listener; started with its URL.
+
+    Raises ``InputError`` if it cannot listen.
+    """
     if address is None:
         task_status.started(None)
         return

@@ -54,7 +54,9 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class CanaryResult:
-    """The outcome of one probe. ``at`` is unix time; ``seconds`` is the time until the secret was open.
+    """The outcome of one probe.
+
+    ``at`` is unix time; ``seconds`` is the time until the secret was open.
 
     ``unresponsive`` operators gave no signature; ``invalid`` ones gave a signature that their share does not give.
     """
@@ -108,7 +110,10 @@ class Canary:
     # -- for others ------------------------------------------------------------------------------------------
 
     async def answer(self, asker: OperatorAddress, body: bytes) -> bytes:
-        """Return a partial signature of the probe's identity. Raises ``RpcRefusal``, ``MalformedError``."""
+        """Return a partial signature of the probe's identity.
+
+        Raises ``RpcRefusal``, ``MalformedError``.
+        """
         request = decode_canary_request(body)
         if request.cluster != self._cluster:
             raise RpcRefusal("wrong-cluster", "this operator serves another cluster")
@@ -145,7 +150,10 @@ class Canary:
         return await self.probe_once(host, self._versions.newest or held)
 
     def _record(self, result: CanaryResult) -> None:
-        """Keep the result, and log changes: the 1st, 2nd, 4th, 8th … failure in a row, and the recovery."""
+        """Keep the result, and log changes.
+
+        The 1st, 2nd, 4th, 8th … failure in a row, and the recovery.
+        """
         fields = {"event": "canary", **result.to_json()}
         self.result = result
         self.runs += 1
@@ -196,7 +204,10 @@ class Canary:
     async def _ask_all(
         self, host: "Host", operators: Sequence[OperatorAddress], trial: "CanaryProbe"
     ) -> None:
-        """Query all operators at the same time. The probe stops waiting once all have answered or failed."""
+        """Query all operators at the same time.
+
+        The probe stops waiting once all have answered or failed.
+        """
         async with trio.open_nursery() as nursery:
             for operator in operators:
                 nursery.start_soon(self._ask, host, operator, trial)
@@ -221,7 +232,10 @@ class Canary:
 
 
 class CanaryProbe:
-    """One probe: the encrypted secret, and the signatures to open it. All methods but ``add_signature`` cost pairings."""
+    """One probe: the encrypted secret, and the signatures to open it.
+
+    All methods but ``add_signature`` cost pairings.
+    """
 
     def __init__(self, request: CanaryRequest, transcript: Transcript) -> None:
         self.request = request

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def warn_if_behind(block: BlockRef, now: float) -> float:
-    """Warn of a block from the future, and return its distance in seconds, 0 if there is none.
+    """Warn of a block from the future, and return its lead in seconds, or 0.
 
     ``now`` is in unix seconds.
     """

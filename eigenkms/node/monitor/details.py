@@ -103,13 +103,16 @@ class NodeDetailsReader:
         )
 
     def _should_be_over(self, ceremony: Ceremony, follower: BoundaryStatistics) -> bool:
-        """Return whether half an interval has passed since its boundary, and no later boundary."""
+        """Return whether half an interval has passed since its boundary, and no whole one."""
         head = 0 if follower.head is None else follower.head.number
         interval = self.config.session.interval_blocks
         return interval <= 2 * (head - ceremony.session.boundary.number) < 2 * interval
 
     def _next_boundary(self, follower: BoundaryStatistics, now: float) -> NextBoundary | None:
-        """Return the next boundary, by the expected time between blocks, from when the head was first seen."""
+        """Return the next boundary.
+
+        Its time is estimated by the expected time between blocks, from when the head was first seen.
+        """
         if follower.head is None or follower.head_at is None:
             return None
         head, session = follower.head.number, self.config.session

@@ -1,4 +1,4 @@
-"""Assessment of a node: one word and the reasons, from what the node sees of itself and of the others."""
+"""Assessment of a node: one word, and the reasons for it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,9 @@ class HealthVerdict:
 
 @dataclass(frozen=True, kw_only=True)
 class HealthInput:
-    """The facts that decide. ``away`` are members that are not connected, ``holders`` the connected ones of the newest version.
+    """The facts that decide.
+
+    ``away`` are members that are not connected, ``holders`` the connected ones of the newest version.
 
     The holders include this node. ``phase`` is that of the newest session. It is set once half an interval has passed since the
     session's boundary, when the session should be over.

@@ -1,4 +1,6 @@
-"""The metrics that are read from the parts of the node when they are requested. docs/metrics.md is made from these tables.
+"""The metrics that are read from the parts of the node when they are requested.
+
+The reference in docs/metrics.md is made from these tables.
 
 Most come from the status, and from what the parts count in any case. Labels have few values: never an application, a stranger's
 peer id or a client's address.
@@ -56,7 +58,10 @@ class MetricsInput:
 
 @dataclass(frozen=True)
 class ReadMetric:
-    """A metric that is read when it is requested: ``read`` gives a value for each set of label values."""
+    """A metric that is read when it is requested.
+
+    ``read`` gives a value for each set of label values.
+    """
 
     name: str
     help: str
@@ -135,7 +140,7 @@ def _peer_latencies(found: MetricsInput) -> Values:
 
 
 def _seconds(latency: float) -> float:
-    """Return a latency with the precision of the status page, a tenth of a millisecond."""
+    """Return a latency rounded to a tenth of a millisecond, as the status page has it."""
     return round(latency * 1000, 1) / 1000
 
 

@@ -117,13 +117,13 @@ class Metrics:
     # -- what is observed
 
     def request(self, method: str, outcome: str, seconds: float) -> None:
-        """A request through libp2p was answered (``ok``) or refused with a code."""
+        """Count a request through libp2p, with ``ok`` or the code of its refusal."""
         known = method if method in METHODS else OTHER
         self._requests.labels(known, outcome if outcome == "ok" or outcome in CODES else OTHER).inc()
         self._seconds.labels(known).observe(seconds)
 
     def metered(self, handler: Handler) -> Handler:
-        """A handler of libp2p requests, with them counted; not those that are cancelled."""
+        """Return a handler that counts its libp2p requests, except cancelled ones."""
 
         async def wrapper(request: PeerRequest) -> bytes:
             begun = trio.current_time()
@@ -138,7 +138,7 @@ class Metrics:
         return wrapper
 
     def counted(self, app: "App") -> "App":
-        """The HTTP API, with its answers counted."""
+        """Return the HTTP API with its answers counted."""
 
         async def wrapper(
             scope: "MutableMapping[str, Any]",
@@ -160,7 +160,7 @@ class Metrics:
     # -- what is read
 
     def collect(self) -> Iterator[Metric]:
-        """For the registry: what the tables name."""
+        """Return the metrics of the tables, for the registry."""
         if self.look is None:
             return
         seen = self.look()
@@ -185,7 +185,7 @@ class Metrics:
 
 
 def documented() -> list[tuple[str, str, tuple[str, ...], str]]:
-    """(name, kind, labels, help) of every metric of this project, in the order of docs/metrics.md."""
+    """Return name, kind, labels and help of every metric, in the order of the page."""
     return [
         *((f"{NAMESPACE}_{row.name}", "gauge", row.labels, row.help) for row in GAUGES),
         *((f"{NAMESPACE}_{row.name}", "counter", row.labels, row.help) for row in COUNTERS),

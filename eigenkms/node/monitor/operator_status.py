@@ -1,4 +1,6 @@
-"""The status that a node's operator sees: the public one, and details of RPCs, versions, session and members.
+"""The status that a node's operator sees.
+
+The public one, and details of RPCs, versions, session and members.
 
 Everything is as this node sees it. Texts that come from others are cut, and nothing in it is secret. ``OperatorStatus.to_json`` is
 the one place that writes ``/status.json`` (docs/monitoring.md).
@@ -33,7 +35,10 @@ _AFTER_DEALING: Final = ("prepared", "committed", "certified")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RpcPoolStatus:
-    """The RPC providers, how often they disagreed, and what each returns while they are on different forks."""
+    """The RPC providers, with their disagreements.
+
+    ``split`` states what each returns of one block, while they are on different forks.
+    """
 
     providers: tuple[ProviderStatus, ...]
     disagreements: int
@@ -61,7 +66,10 @@ def _provider_json(provider: ProviderStatus) -> Json:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextBoundary:
-    """The next boundary: its number, the blocks until it, and the expected seconds until it, never below 0."""
+    """The next boundary.
+
+    Its number, the blocks until it, and the expected seconds until it, never below 0.
+    """
 
     block: int
     blocks: int
@@ -74,7 +82,10 @@ class NextBoundary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionStatus:
-    """A key version that is held. ``served``: recipients that its dealings have a share for, None if they are not held."""
+    """A key version that is held.
+
+    ``served``: recipients that its dealings have a share for, None if they are not held.
+    """
 
     transcript: Transcript
     signers: int
@@ -124,7 +135,10 @@ class CeremonyDetails:
         }
 
     def _steps(self) -> Iterator[Json]:
-        """Return each step with its state. A step is done, whatever was seen of it, if an operator has voted in a later one."""
+        """Return each step with its state.
+
+        A step is done, whatever was seen of it, if an operator has voted in a later one.
+        """
         steps, certified = self.steps, self.status.phase == "certified"
         behind = max(
             (i for i, step in enumerate(steps) if step.done and step.name in _AFTER_DEALING), default=0
@@ -149,7 +163,9 @@ def _step_json(step: SessionStep, state: str) -> Json:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemberStatus:
-    """An operator as this node sees it; ``is_former``: it left the set and holds the newest version.
+    """An operator as this node sees it.
+
+    ``is_former``: it left the set and holds the newest version.
 
     ``is_proven``: the connected peer has proved to be the operator. ``seen_seconds``: time since its last answer to a ping.
     """
@@ -168,7 +184,10 @@ class MemberStatus:
 
     @property
     def is_there(self) -> bool:
-        """Return whether the operator can be reached: this node, or a peer that has proved who it is."""
+        """Return whether the operator can be reached.
+
+        This node, or a peer that has proved who it is.
+        """
         return self.is_self or self.is_proven
 
     def to_json(self) -> Json:
@@ -234,7 +253,10 @@ class NodeDetails:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorStatus:
-    """The whole status of a node. ``rpc`` is None without a pool, ``canary`` before the first probe."""
+    """The whole status of a node.
+
+    ``rpc`` is None without a pool, ``canary`` before the first probe.
+    """
 
     public: PublicStatus
     rpc: RpcPoolStatus | None
@@ -243,7 +265,10 @@ class OperatorStatus:
     """None until the node runs."""
 
     def to_json(self) -> Json:
-        """Return ``/status.json``: the public status, with the whole result of the canary, and the rest."""
+        """Return ``/status.json``.
+
+        The public status, with the whole result of the canary, and the rest.
+        """
         return {
             **self.public.to_json(),
             "canary": None if self.canary is None else self.canary.to_json(),

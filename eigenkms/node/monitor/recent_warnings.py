@@ -16,7 +16,10 @@ MAX_CHARACTERS: Final = 600
 
 @dataclass(frozen=True)
 class RecentWarning:
-    """``count`` equal log lines, or lines of one kind that strangers can cause. ``at`` is the unix time of the last one."""
+    """``count`` equal log lines, or lines of one kind that strangers can cause.
+
+    ``at`` is the unix time of the last one.
+    """
 
     at: float
     level: str

@@ -1,4 +1,7 @@
-"""Reads the status of a node from its parts: the public one, and the whole one for its operator."""
+"""Reads the status of a node from its parts.
+
+The public one, and the whole one for its operator.
+"""
 
 import time
 from typing import TYPE_CHECKING, Final
@@ -34,7 +37,10 @@ CHAIN_FAILURES: Final = 3
 
 
 class StatusReporter:
-    """Reads the parts of one node. ``follower``, ``host`` and ``overview`` are there from when the node runs."""
+    """Reads the parts of one node.
+
+    ``follower``, ``host`` and ``overview`` are there from when the node runs.
+    """
 
     def __init__(
         self,

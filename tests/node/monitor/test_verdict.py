@@ -7,7 +7,7 @@ import pytest
 
 from eigenkms.chain.provider import ProviderState
 from eigenkms.node.monitor.canary import CanaryResult
-from eigenkms.node.monitor.health import HealthVerdict, HealthInput, assess
+from eigenkms.node.monitor.health import HealthInput, HealthVerdict, assess
 from eigenkms.types import OperatorAddress
 
 PASSED = CanaryResult(True, 0.0, 0.5, 1, 4, 4)
