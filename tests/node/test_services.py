@@ -20,7 +20,6 @@ from eigenkms.node.app import Node
 from eigenkms.node.authorisation.policy import Policy
 from eigenkms.node.authorisation.rate_limiter import Pace
 from eigenkms.node.network import client_handlers
-from eigenkms.node.public_status import PublicStatus
 from eigenkms.p2p.host import GOSSIP
 from eigenkms.p2p.identity import PeerId, PeerKey
 from eigenkms.protocols.ceremony.effects import ReportFault
@@ -39,6 +38,7 @@ from eigenkms.protocols.wire.client_rpc import (
 from eigenkms.protocols.wire.frames import NO_SESSION, Frame, FrameKind, build_frame
 from eigenkms.protocols.wire.messages import sync_body
 from eigenkms.protocols.wire.rpc_methods import VersionHead, check_head, decode_head
+from eigenkms.public_status import PublicStatus
 from eigenkms.types import AppId, ClusterId, OperatorAddress, SessionId
 from tests.client.test_evidence import equivocation
 from tests.protocols.support import counter_rng

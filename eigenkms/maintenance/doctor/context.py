@@ -54,12 +54,10 @@ class CheckContext:
     """Opened keys by kind."""
     public: dict[str, dict[str, str]] = field(default_factory=dict)
     """Public values by kind, as the keystores state them."""
-    is_running: bool = False
-    """Whether a process has the data folder."""
+    lock_holder: str | None = None
+    """Text of the process that holds the data folder, None if there is none."""
     holds_port: bool = False
     """Whether this node listens at the configured addresses."""
-    pid: int = 0
-    """Id of that process, 0 if it is not known."""
     rpc: JsonRpc | None = None
     """The first RPC that answers for the configured chain."""
     operators: RawOperatorSet | None = None
@@ -78,6 +76,16 @@ class CheckContext:
         if self._config is None:
             self._config = self.load()
         return self._config
+
+    @property
+    def is_running(self) -> bool:
+        """Return whether a process holds the data folder."""
+        return self.lock_holder is not None
+
+    @property
+    def pid(self) -> int:
+        """Return the id of that process, 0 if it is not known."""
+        return int(self.lock_holder) if self.lock_holder and self.lock_holder.isdecimal() else 0
 
     @property
     def flag(self) -> str:

@@ -75,7 +75,7 @@ def file_system_type(path: Path) -> str:
 async def data_folder(case: CheckContext) -> Finding:
     """Check that the data folder exists or can be made, and that writes are durable."""
     folder = case.config.data_dir
-    case.is_running, case.pid = False, 0
+    case.lock_holder = None
     if folder.exists() and not folder.is_dir():
         return failed(f"the data folder {folder} is a file", "give a folder as data_dir; the node makes it")
     place = _existing(folder)
@@ -90,8 +90,7 @@ async def data_folder(case: CheckContext) -> Finding:
             )
         return ok(f"{folder} will be made at the first start")
     await trio.to_thread.run_sync(_try_disk, folder)
-    holder = FolderLock.holder(folder / LOCK_NAME)
-    case.is_running, case.pid = holder is not None, int(holder) if holder and holder.isdecimal() else 0
+    case.lock_holder = FolderLock.holder(folder / LOCK_NAME)
     if folder.stat().st_mode & OTHERS_PERMISSIONS:
         return warning(f"others on this machine can look into {folder}", f"chmod 700 {folder}")
     used = f", in use by process {case.pid}" if case.is_running else ""

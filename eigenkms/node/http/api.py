@@ -87,13 +87,15 @@ class KeyApi:
         self._openapi = importlib.resources.files(__package__).joinpath("openapi.json").read_bytes()
         self.app = Starlette(
             routes=[
-                Route("/pubkey", _Limited(self._room_for, self._pubkey), methods=["GET"]),
-                Route("/app/sign", _Limited(self._room_for, self._sign), methods=["POST"]),
-                Route("/secrets", _Limited(self._room_for, self._secrets), methods=["POST"]),
-                Route("/health", _Limited(self._room_for, self._health, probe=True), methods=["GET"]),
-                Route("/ready", _Limited(self._room_for, self._ready, probe=True), methods=["GET"]),
+                Route("/pubkey", _LimitedEndpoint(self._room_for, self._pubkey), methods=["GET"]),
+                Route("/app/sign", _LimitedEndpoint(self._room_for, self._sign), methods=["POST"]),
+                Route("/secrets", _LimitedEndpoint(self._room_for, self._secrets), methods=["POST"]),
+                Route("/health", _LimitedEndpoint(self._room_for, self._health, probe=True), methods=["GET"]),
+                Route("/ready", _LimitedEndpoint(self._room_for, self._ready, probe=True), methods=["GET"]),
                 Route(
-                    "/openapi.json", _Limited(self._room_for, self._description, probe=True), methods=["GET"]
+                    "/openapi.json",
+                    _LimitedEndpoint(self._room_for, self._description, probe=True),
+                    methods=["GET"],
                 ),
             ],
             exception_handlers={ApiError: _say, HTTPException: _say_http, Exception: _say_internal},
@@ -209,7 +211,7 @@ class KeyApi:
             ) from error
 
 
-class _Limited:
+class _LimitedEndpoint:
     """An endpoint as an ASGI application: what is held for a request is held until its answer is written."""
 
     def __init__(self, room_for: "_RoomFor", endpoint: Endpoint, *, probe: bool = False) -> None:

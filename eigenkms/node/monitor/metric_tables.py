@@ -20,9 +20,9 @@ from eigenkms.node.engine import EngineStatistics
 from eigenkms.node.monitor.canary import Canary
 from eigenkms.node.monitor.health import CANNOT_SERVE, DEGRADED, HEALTHY
 from eigenkms.node.monitor.operator_status import MemberStatus, OperatorStatus
-from eigenkms.node.public_status import PublicStatus
 from eigenkms.p2p.types import Statistics
 from eigenkms.protocols.ceremony.ceremony import FAILED
+from eigenkms.public_status import PublicStatus
 from eigenkms.types import to_hex
 
 STATES: Final = (

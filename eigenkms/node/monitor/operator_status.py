@@ -18,11 +18,11 @@ from eigenkms.node.monitor.canary import CanaryResult
 from eigenkms.node.monitor.health import HealthVerdict
 from eigenkms.node.monitor.recent_warnings import RecentWarning
 from eigenkms.node.network.ping import PingResult
-from eigenkms.node.public_status import Json, PublicStatus, hex_list
 from eigenkms.p2p.identity import PeerId
 from eigenkms.protocols.ceremony.session_progress import CeremonyStatus, SessionStep
 from eigenkms.protocols.wire.session import Session
 from eigenkms.protocols.wire.transcript import Transcript
+from eigenkms.public_status import Json, PublicStatus, hex_list
 from eigenkms.types import OperatorAddress, to_hex
 
 SCHEMA: Final = 2
@@ -261,7 +261,7 @@ class OperatorStatus:
     public: PublicStatus
     rpc: RpcPoolStatus | None
     canary: CanaryResult | None
-    details: NodeDetails | None
+    details: NodeDetails | None = None
     """None until the node runs."""
 
     def to_json(self) -> Json:

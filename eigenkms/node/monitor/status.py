@@ -4,6 +4,7 @@ The public one, and the whole one for its operator.
 """
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from eigenkms.chain.boundaries import BoundaryFollower, BoundaryStatistics
@@ -19,7 +20,7 @@ from eigenkms.node.monitor.details import NodeDetailsReader
 from eigenkms.node.monitor.operator_status import OperatorStatus, RpcPoolStatus
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.node.network.ping import PeerPinger
-from eigenkms.node.public_status import (
+from eigenkms.public_status import (
     ChainStatus,
     KeyStatus,
     MembershipStatus,
@@ -91,13 +92,12 @@ class StatusReporter:
 
     def operator_status(self) -> OperatorStatus:
         """Return the whole status, which the operator sees on its monitoring listener."""
-        public, rpc = self.public_status(), self._rpc_status()
         canary = None if self.canary is None else self.canary.result
-        details = None
-        if self.overview is not None:
-            follower = BoundaryStatistics() if self.follower is None else self.follower.statistics()
-            details = self.overview.read(public, rpc, canary, self.not_ready(), follower, self.host)
-        return OperatorStatus(public=public, rpc=rpc, canary=canary, details=details)
+        status = OperatorStatus(public=self.public_status(), rpc=self._rpc_status(), canary=canary)
+        if self.overview is None:
+            return status
+        follower = BoundaryStatistics() if self.follower is None else self.follower.statistics()
+        return replace(status, details=self.overview.read(status, self.not_ready(), follower, self.host))
 
     def _rpc_status(self) -> RpcPoolStatus | None:
         pool = self._chain.rpc

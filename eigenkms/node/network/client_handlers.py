@@ -31,7 +31,6 @@ from eigenkms.node.network.dial_back import DialBackService
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.node.network.peer_records import PeerRecordService
 from eigenkms.node.network.signature_checks import Caller, SignatureChecks
-from eigenkms.node.public_status import PublicStatus
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.types import Request
 from eigenkms.protocols.wire import rpc_methods
@@ -46,6 +45,7 @@ from eigenkms.protocols.wire.client_rpc import (
 )
 from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.protocols.wire.transcript import Transcript
+from eigenkms.public_status import PublicStatus
 from eigenkms.types import ClusterId, OperatorAddress
 
 CLIENTS: Final = 1024
