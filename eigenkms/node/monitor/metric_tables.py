@@ -224,7 +224,7 @@ GAUGES: Final = (
     ),
     ReadMetric(
         "boundary_block",
-        "The newest boundary that was found.",
+        "The newest boundary that was seen.",
         _public(lambda status: status.chain.boundary),
     ),
     ReadMetric(
@@ -232,7 +232,7 @@ GAUGES: Final = (
         "The newest block that counts, by the finality that is set.",
         _public(lambda status: status.chain.head),
     ),
-    ReadMetric("head_seen_seconds", "Seconds since that block was first found.", _head_age),
+    ReadMetric("head_seen_seconds", "Seconds since that block was first seen.", _head_age),
     ReadMetric(
         "chain_failures_in_row",
         "Looks at the chain that failed, one after another; 0 while it answers.",
@@ -309,7 +309,7 @@ COUNTERS: Final = (
     ),
     ReadMetric(
         "boundaries_total",
-        "Boundaries that were found.",
+        "Boundaries that were seen.",
         lambda found: _one(None if found.follower is None else found.follower.delivered),
     ),
     ReadMetric("rpc_disagreements_total", "Boundaries at which RPCs disagreed.", _rpc_disagreements),
