@@ -19,7 +19,7 @@ from rich.table import Table
 
 from eigenkms.crypto import backends, bls, bn254, feldman, ibe
 from eigenkms.crypto.hashing import be64, keccak256
-from eigenkms.crypto.identities import DST, identity_v1
+from eigenkms.crypto.ibe_identities import DST, identity_v1
 from eigenkms.crypto.scalars import coordinates, lagrange_at_zero, random_scalar, threshold
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.types import OperatorAddress

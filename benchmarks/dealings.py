@@ -17,7 +17,7 @@ from benchmarks.crypto_primitives import app, operators
 from benchmarks.tables import show
 from eigenkms.crypto import bls, feldman
 from eigenkms.crypto.hashing import be64, keccak256
-from eigenkms.crypto.identities import identity_v1
+from eigenkms.crypto.ibe_identities import identity_v1
 from eigenkms.crypto.pvss import (
     DealingClaim,
     DealingContext,

@@ -33,9 +33,11 @@ from eigenkms.client.attesters import EcdsaAttester
 from eigenkms.devnet import cli_runner
 from eigenkms.devnet.boundary_tracker import BoundaryRecord, BoundaryTracker
 from eigenkms.devnet.load_generator import LatencyStats, LoadGenerator
-from eigenkms.devnet.network import Devnet, open_network
-from eigenkms.devnet.node_processes import Access, NodeProcess, Timing
-from eigenkms.devnet.nurseries import alongside
+from eigenkms.devnet.network import Devnet
+from eigenkms.devnet.node_config import Access, Timing
+from eigenkms.devnet.node_processes import NodeProcess
+from eigenkms.devnet.nurseries import background_task
+from eigenkms.devnet.provisioning import open_network
 from eigenkms.errors import NetworkError
 from eigenkms.types import AppId, Version
 
@@ -201,7 +203,7 @@ async def measure(
     """A network in quiet, then among the strangers of each part."""
     async with open_network(None, operators=operators, timing=TIMING, access=ACCESS) as network:
         rounds = BoundaryTracker()
-        network.hear(rounds.hear)
+        network.add_listener(rounds.on_event)
         await network.start_all()
         await network.genesis(GENESIS_SECONDS)
         ports = [await http_port(network.nodes[member.index]) for member in network.members]
@@ -211,7 +213,7 @@ async def measure(
             info = await client.fetch()
             steady = LoadGenerator(Creator(client, EcdsaAttester(key)), info, [app])
             watch = Watch([node.process.pid for node in network.nodes.values()], ports)
-            async with alongside(watch.run), alongside(steady.run):
+            async with background_task(watch.run), background_task(steady.run):
                 run = Run(rounds, watch, steady)
                 parts, done = [await run.part("quiet", QUIET_SECONDS)], dict[str, int]()
                 for name, kinds in floods.items():

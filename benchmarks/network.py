@@ -32,8 +32,11 @@ from benchmarks.tables import show
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.client.api import Client, encrypt, open_client
 from eigenkms.devnet.boundary_tracker import BoundaryRecord, BoundaryTracker
-from eigenkms.devnet.network import Devnet, open_network
-from eigenkms.devnet.node_processes import DevnetOperator, NodeProcess, Timing
+from eigenkms.devnet.network import Devnet
+from eigenkms.devnet.node_config import Timing
+from eigenkms.devnet.node_processes import NodeProcess
+from eigenkms.devnet.operators import DevnetOperator
+from eigenkms.devnet.provisioning import open_network
 from eigenkms.errors import NetworkError
 from eigenkms.types import AppId
 
@@ -116,8 +119,8 @@ class Rotations:
     _last: BoundaryRecord | None = None
 
     def __post_init__(self) -> None:
-        self.network.hear(self.rounds.hear)
-        self.network.hear(self._hear)
+        self.network.add_listener(self.rounds.on_event)
+        self.network.add_listener(self._hear)
 
     def _hear(self, _member: DevnetOperator, event: Mapping[str, Any]) -> None:
         if event["event"] == "certified" and "view" in event:

@@ -30,9 +30,11 @@ from eigenkms.client.ciphertexts import NEWEST
 from eigenkms.crypto import sealing
 from eigenkms.devnet.boundary_tracker import BoundaryRecord
 from eigenkms.devnet.load_generator import LatencyStats
-from eigenkms.devnet.network import Devnet, open_network
-from eigenkms.devnet.node_processes import DevnetOperator, Timing
-from eigenkms.p2p.errors import RpcRefused
+from eigenkms.devnet.network import Devnet
+from eigenkms.devnet.node_config import Timing
+from eigenkms.devnet.operators import DevnetOperator
+from eigenkms.devnet.provisioning import open_network
+from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.client_rpc import (
     CertifiedTranscript,
@@ -103,7 +105,7 @@ class PartialsClient:
         begun, started = time.time(), time.perf_counter()
         try:
             sealed = await self._client.ask(operator, rpc_methods.PARTIAL, request.encoded, PATIENCE)
-        except RpcRefused as refused:
+        except CallRefusedError as refused:
             if refused.code in {"unknown-version", "no-share"}:
                 return Answer(begun, None)
             if refused.code == "deadline":  # of the node, under load: as bad as an answer that took so long

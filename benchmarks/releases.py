@@ -19,7 +19,6 @@ import trio
 
 from benchmarks.tables import show
 from eigenkms.crypto import sealing
-from eigenkms.node.app import Node
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.p2p.types import Request
 from eigenkms.protocols.records.audit_log import IssuedSignature, LogHead, LogVerifier
@@ -29,6 +28,7 @@ from eigenkms.storage.audit_log import RELEASES_NAME, AuditLog, Signer, read_rel
 from eigenkms.types import AppId
 from tests.protocols.support import counter_rng
 from tests.support.fake_network import CLUSTER, FakeNetwork, make_network
+from tests.support.local_node import LocalNode
 from tests.support.nodes import a_node, keep_version
 
 AT_ONCE = (1, 8, 64)
@@ -53,14 +53,14 @@ class Counting:
             self._log.append(releases, sign)
 
 
-async def measure(node: Node, request: PartialRequest, count: int, at_once: int) -> float:
+async def measure(node: LocalNode, request: PartialRequest, count: int, at_once: int) -> float:
     """Answers a second."""
     peer, left = PeerKey.generate().peer_id, iter(range(count))
 
     async def ask() -> None:
         for number in left:
             body = replace(request, nonce=number.to_bytes(32, "big")).encoded
-            await node._services.client(Request(peer, rpc_methods.PARTIAL, body))
+            await node.services.client_handlers.answer(Request(peer, rpc_methods.PARTIAL, body))
 
     begun = time.perf_counter()
     async with trio.open_nursery() as nursery:
@@ -70,7 +70,7 @@ async def measure(node: Node, request: PartialRequest, count: int, at_once: int)
 
 
 async def compare(
-    node: Node, log: Counting, request: PartialRequest, count: int, rounds: int
+    node: LocalNode, log: Counting, request: PartialRequest, count: int, rounds: int
 ) -> list[dict[str, str]]:
     rows = []
     for at_once in AT_ONCE:
@@ -113,8 +113,8 @@ def answer(network: FakeNetwork, folder: Path, count: int, rounds: int) -> list[
     request = PartialRequest(CLUSTER, APP, 2, network.epoch.transcript.hash, public, bytes(32))
     keep_version(network, 0, folder)
     with a_node(network, 0, folder) as node:
-        node._peers.update(network.chain.operators)
-        log = node._releaser._log = Counting(node._releaser._log)  # type: ignore[arg-type]
+        node.state.peers.update(network.chain.operators)
+        log = node.resources.issuer._log = Counting(node.resources.issuer._log)  # type: ignore[arg-type]
         return trio.run(compare, node, log, request, count, rounds)
 
 

@@ -25,9 +25,9 @@ import trio
 from benchmarks.tables import show
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.crypto.pvss import LogarithmTable
-from eigenkms.node.engine import Engine
+from eigenkms.node.engine.engine import Engine
+from eigenkms.node.engine.workers import Workers
 from eigenkms.node.key_versions import HeldVersion, Versions
-from eigenkms.node.workers import Workers
 from eigenkms.protocols.ceremony.participant import Participant
 from eigenkms.protocols.wire.frames import Frame, decode_frame
 from eigenkms.protocols.wire.session import Parameters, Session
@@ -62,11 +62,11 @@ class Seat:
         self.nursery.start_soon(travel)
 
     async def broadcast(self, frame: Frame) -> None:
-        self._send(lambda other: other.engine.offer(self.me, frame.encoded))
+        self._send(lambda other: other.engine.submit(self.me, frame.encoded))
 
     async def publish(self, session: Session, name: bytes, body: bytes) -> None:
         del session
-        self._send(lambda other: other.engine.offer_body(self.me, name, body))
+        self._send(lambda other: other.engine.submit_body(self.me, name, body))
 
     def version_of(self, session: Session) -> HeldVersion | None:
         """The certified version that the session made."""
@@ -82,10 +82,10 @@ class Seat:
             nursery.start_soon(self.engine.run, self)
             while True:
                 await trio.sleep(PULL_SECONDS)
-                for request in await self.engine.sync_requests():
+                for request in await self.engine.queries.sync_requests():
                     for other in tuple(self.everybody.values()):
-                        for frame in await other.engine.sync_reply(decode_frame(request.encoded)):
-                            self.engine.offer(frame.sender, frame.encoded)
+                        for frame in await other.engine.queries.sync_reply(decode_frame(request.encoded)):
+                            self.engine.submit(frame.sender, frame.encoded)
 
 
 @asynccontextmanager

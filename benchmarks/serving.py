@@ -94,7 +94,7 @@ async def a_serving_node(folder: Path, method: str) -> AsyncIterator[tuple[Any, 
     from eigenkms.node.authorisation.policy import Policy
     from eigenkms.p2p.host import open_host
     from eigenkms.protocols.wire import rpc_methods
-    from tests.node.test_authorisation import Clock, Register
+    from tests.node.authorisation.test_pipeline import Clock, Register
     from tests.support.fake_network import ANYWHERE, CLUSTER, make_network
     from tests.support.nodes import a_node, keep_version, make_config
     from tests.support.token_issuer import GCP_ISSUER, PROJECT, Endpoint, jwk, jwk_set, make_authority, serve
@@ -122,12 +122,12 @@ async def a_serving_node(folder: Path, method: str) -> AsyncIterator[tuple[Any, 
         ):
             policy = Policy("open") if method == "open" else Policy("attested", authoriser)
             with a_node(network, 0, folder, deciding=policy, http_rate=10**6) as node:
-                host.serve(rpc_methods.CLIENT_PROTOCOL, node._services.client)
+                host.serve(rpc_methods.CLIENT_PROTOCOL, node.services.client_handlers.answer)
                 yield node, network, str(host.addresses[0])
 
 
 def evidence(method: str, scope: Any, number: int) -> bytes:
-    from tests.node.test_authorisation import signed
+    from tests.node.authorisation.test_pipeline import signed
     from tests.support.token_issuer import gcp_claims, token
 
     if method == "ecdsa":
@@ -139,8 +139,8 @@ def make_requests(transport: str, method: str, network: Any, numbers: range) -> 
     from eigenkms.crypto import sealing
     from eigenkms.protocols.wire.authorisation import Authorisation, Scope
     from eigenkms.protocols.wire.client_rpc import PartialRequest
+    from tests.node.authorisation.test_pipeline import APP_ID
     from tests.node.http.support import ReferenceClient
-    from tests.node.test_authorisation import APP_ID
     from tests.protocols.support import counter_rng
     from tests.support.fake_network import CLUSTER
 
@@ -180,7 +180,7 @@ async def measure(folder: Path, count: int, at_once: Sequence[int]) -> list[dict
                 requests = make_requests("libp2p", method, network, used)
                 rows.append(await measured("libp2p", method, together, address, requests))
                 requests = make_requests("HTTP", method, network, range(used.stop, used.stop + count))
-                async with served(node._api.app) as url:
+                async with served(node.services.key_api.app) as url:
                     rows.append(await measured("HTTP", method, together, url, requests))
     return rows
 

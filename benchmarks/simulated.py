@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks.tables import show
 from eigenkms.crypto.backends import bls12381
-from eigenkms.node.frame_queue import MAX_BATCH
+from eigenkms.node.engine.frame_queue import MAX_BATCH
 from eigenkms.protocols.ceremony.jobs import CheckJob, Job, Result, carry_out
 from eigenkms.protocols.ceremony.participant import Participant
 from eigenkms.protocols.wire.frames import Frame, decode_frame, verify_frames

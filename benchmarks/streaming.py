@@ -26,8 +26,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.network import GENESIS_SECONDS
-from eigenkms.devnet.network import Devnet, open_network
-from eigenkms.devnet.node_processes import Timing
+from eigenkms.devnet.network import Devnet
+from eigenkms.devnet.node_config import Timing
+from eigenkms.devnet.provisioning import open_network
 
 APP = "benchmark-app"
 _BLOCK = 1 << 20
@@ -42,7 +43,7 @@ print(json.dumps([took, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss])
 """A small process between us and what is measured: the peak of a child counts what its parent had when it was started."""
 _LIBRARY = """
 import sys
-from eigenkms.crypto.identities import identity_v2
+from eigenkms.crypto.ibe_identities import identity_v2
 from eigenkms.client.ciphertexts import decrypt_stream, encrypt_stream
 from eigenkms.crypto.bls import partial_sign
 from eigenkms.crypto.feldman import public_share_of

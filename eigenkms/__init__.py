@@ -1,7 +1,6 @@
-"""eigenkms: a master secret that operators of an EigenLayer AVS hold together and nobody ever sees.
+"""eigenkms: a master secret that operators of an EigenLayer AVS hold by threshold.
 
-The layers, from the top: ``cli``; ``devnet``, ``node`` and ``client``; ``p2p``, ``chain``, ``storage`` and
-``attestation``; ``protocols``; ``crypto``. Nothing imports upwards; the gate checks it.
+CONTRIBUTING.md has the tree of its packages, and ``pyproject.toml`` their layers. Nothing imports upwards, which the gate checks.
 """
 
 from importlib.metadata import version

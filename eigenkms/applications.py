@@ -1,7 +1,7 @@
-"""What the chain says of an application: who made it, whether it runs, and which release it is to run.
+"""An application as the chain has it: its creator, its status, and its release.
 
-Read by ``chain``, compared with evidence by ``node`` (docs/attestation.md). A leaf beside ``types``, so that neither needs the
-other. Addresses are 20 bytes, digests 32.
+``chain`` reads it, ``node`` compares it with evidence (docs/attestation.md). This module is a leaf beside ``types``, so that
+neither of the two needs the other. Addresses are 20 bytes, digests 32.
 """
 
 from dataclasses import dataclass, field
@@ -31,8 +31,9 @@ class UnusableReleaseError(ChainError):
 
 @dataclass(frozen=True, slots=True)
 class ContainerPolicy:
-    """How the container of a release must have been started; what is empty is not enforced.
+    """How the container of a release must have been started.
 
+    Empty fields are not enforced.
     ``args`` and ``cmd_override`` are compared as a whole. Each (name, value) of ``env`` and ``env_override`` must be there.
     """
 
@@ -77,10 +78,12 @@ class Application:
 
 
 class Applications(Protocol):
-    """Where applications are looked up."""
+    """A source of applications."""
 
     async def lookup(self, app_id: AppId, client: str = "") -> Application | None:
-        """The application, or None if there is none or ``app_id`` cannot be one. ``client`` is who wants to know, if anybody else.
+        """Return the application, or None if there is none or ``app_id`` cannot be one.
+
+        ``client`` is who wants to know, if anybody else.
 
         Raises ``ChainError`` if that cannot be read, and ``UnusableReleaseError`` if its release is not one, such as one with two
         artefacts.

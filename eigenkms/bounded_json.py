@@ -16,9 +16,9 @@ _BRACKETS = re.compile(r"[\[{]|[\]}]")
 
 
 def loads(data: str | bytes, *, max_depth: int = MAX_DEPTH, **options: Any) -> Any:
-    """As ``json.loads``, with its ``options``.
+    """Parse as ``json.loads``, with its ``options``.
 
-    Raises ``ValueError`` also for what is nested deeper than ``max_depth``, or is not UTF-8.
+    Raises ``ValueError`` also for nesting deeper than ``max_depth``, and for bytes that are not UTF-8.
     """
     text = data if isinstance(data, str) else data.decode()
     depth = 0
@@ -30,9 +30,9 @@ def loads(data: str | bytes, *, max_depth: int = MAX_DEPTH, **options: Any) -> A
 
 
 def loads_strict(data: str | bytes, *, max_depth: int = MAX_DEPTH) -> Any:
-    """JSON that all readers read alike (RFC 8259): no name stands twice in an object, and numbers are numbers.
+    """Parse JSON that all readers read alike (RFC 8259).
 
-    Raises ``ValueError``, as ``loads``; what it says may quote the text.
+    No name stands twice in an object, and numbers are numbers. Raises ``ValueError`` as ``loads``; its message may quote the text.
     """
     return loads(data, max_depth=max_depth, object_pairs_hook=_distinct, parse_constant=_no_constant)
 

@@ -1,7 +1,7 @@
-"""Whose fault it was is in the type; what to do next is in ``hint``; what went wrong is the message.
+"""Errors: the type states whose fault it was, the message the failure, ``hint`` the next step.
 
 A message names the action that failed and the input that made it fail ("read operator set at block 4711:
-..."). It never holds a secret. The command line prints ``error: <message>`` and ``hint: <hint>`` and leaves with
+..."). It never holds a secret. The command line prints ``error: <message>`` and ``hint: <hint>`` and exits with
 ``exit_code``; the codes are stable (docs/cli.md).
 """
 
@@ -18,9 +18,14 @@ class EigenKmsError(Exception):
         super().__init__(message)
         self.hint = hint if hint is not None else self.default_hint
 
+    @property
+    def one_line(self) -> str:
+        """The message with its hint in brackets, on one line, for a log."""
+        return f"{self} ({self.hint})" if self.hint else str(self)
+
 
 class InputError(EigenKmsError):
-    """The command, its configuration, a file or an argument is wrong; nothing was changed."""
+    """The command, its configuration, a file or an argument is wrong; nothing changed."""
 
     exit_code = 1
 
@@ -33,14 +38,14 @@ class NetworkError(EigenKmsError):
 
 
 class ChainError(EigenKmsError):
-    """The chain's RPC is down, is another chain, or answered something that cannot be true."""
+    """The chain's RPC is down, is another chain, or gave an impossible answer."""
 
     exit_code = 2
     default_hint = "check the RPC URL, the chain id and the contract addresses"
 
 
 class StorageError(EigenKmsError):
-    """The data folder cannot be read or written; what it held before is unchanged."""
+    """The data folder cannot be read or written; its content is unchanged."""
 
     exit_code = 1
 
@@ -52,12 +57,18 @@ class RefusedError(EigenKmsError):
 
 
 class VerificationError(EigenKmsError):
-    """Data did not verify: wrong key, tampered ciphertext, a certificate that proves nothing, a changed key."""
+    """Data did not verify.
+
+    For example a wrong key, a tampered ciphertext, a certificate that proves nothing, or a changed key.
+    """
 
     exit_code = 4
 
 
 class RemoteProtocolError(EigenKmsError):
-    """A peer broke the protocol. Its frame is dropped; where it proves a fault, it is kept as evidence."""
+    """A peer broke the protocol.
+
+    Its frame is dropped; one that proves a fault is kept as evidence.
+    """
 
     exit_code = 2

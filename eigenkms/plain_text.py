@@ -1,7 +1,7 @@
 """Text that a person's editor wrote: UTF-8, with or without a byte-order mark.
 
-Editors of Windows put the mark EF BB BF at the head of a file, and PowerShell's ``>`` writes UTF-16. A mark is no part of what the
-person typed, so every file that a person may have written is decoded here; what is not UTF-8 is named for what it is.
+Editors of Windows put the mark EF BB BF at the head of a file, and PowerShell's ``>`` writes UTF-16. A mark is no part of the
+person's text, so every file that a person may have written is decoded here. Text that is not UTF-8 is named for what it is.
 """
 
 import codecs
@@ -19,7 +19,10 @@ class NotUtf8Error(ValueError):
 
 
 def decode_text(data: bytes) -> str:
-    """Return the text without its byte-order mark. Raises NotUtf8Error, which repeats nothing of ``data``."""
+    """Return the text without its byte-order mark.
+
+    Raises NotUtf8Error, which repeats nothing of ``data``.
+    """
     if data.startswith(UTF16_MARKS):
         raise NotUtf8Error(UTF16)
     try:
@@ -29,9 +32,9 @@ def decode_text(data: bytes) -> str:
 
 
 def why_no_text(data: bytes) -> str | None:
-    """Return why a strict reader does not take ``data`` for text, if a mark at its head is why, as a clause; else None.
+    """Return why a mark at the head of ``data`` makes a strict reader refuse it, or None.
 
-    For what is published and read by programs of others too: there a mark is not removed but named.
+    The reason is a clause. Files that foreign programs read too use this: there a mark is not removed but named.
     """
     if data.startswith(UTF16_MARKS):
         return UTF16

@@ -1,10 +1,10 @@
-"""Foreign text, made such that a terminal or a reader of a log shows it and does not obey it.
+"""Make foreign text visible, so that a terminal or a reader of a log does not obey it.
 
 Text from an RPC, an operator, the chain, a file's name or an HTTP answer may hold
 
 - escape sequences, which set a window's title or the clipboard (xterm, OSC 0 and 52), and their 8-bit forms (C1 controls),
 - marks that change the direction of reading (CVE-2021-42574),
-- the end of a line, and then a line that looks like one of ours.
+- the end of a line, and then a line that looks like one of this program.
 
 A check at each source is forgotten at the next source. So the modules that write text for a person call ``printable`` when they
 write: of ``cli.support`` the modules ``output`` (notes, errors, hints, results), ``tables``, ``progress``, ``prompts``,
@@ -16,7 +16,10 @@ import unicodedata
 
 
 def printable(text: str) -> str:
-    """One line of visible characters: controls, marks of direction, ends of lines and lone surrogates as Python's escapes."""
+    """Return one line of visible characters.
+
+    Controls, marks of direction, ends of lines and lone surrogates become Python's escapes.
+    """
     return text if text.isprintable() else "".join(map(_shown, text))
 
 

@@ -18,7 +18,10 @@ _ONE: Final = 1.0 - 1e-6
 
 @dataclass(slots=True)
 class TokenBucket:
-    """At most ``size`` tokens, ``rate`` more a second. ``tokens`` below zero are a debt. ``updated`` is in seconds."""
+    """At most ``size`` tokens, ``rate`` more a second.
+
+    ``tokens`` below zero are a debt. ``updated`` is in seconds.
+    """
 
     rate: float
     size: float
@@ -57,7 +60,10 @@ class TokenBucket:
 
 
 class TokenBuckets:
-    """A bucket for each name. Beyond ``capacity`` the least recently used one is forgotten, and is full again."""
+    """A bucket for each name.
+
+    Beyond ``capacity`` the least recently used one is forgotten, and is full again.
+    """
 
     def __init__(self, rate: float, size: float, capacity: int) -> None:
         self.rate: Final = rate

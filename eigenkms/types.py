@@ -1,4 +1,6 @@
-"""The nouns that every layer shares. Plain values, no behaviour beyond validation of shape.
+"""The nouns that every layer shares.
+
+Plain values, no behaviour beyond validation of shape.
 
 Byte encodings: addresses 20 bytes; hashes 32 bytes; BN254 G2 keys 128 bytes ``X.c1 ‖ X.c0 ‖ Y.c1 ‖ Y.c0`` big-endian
 (EIP-197, imaginary part first); BN254 signatures 64 bytes ``X ‖ Y``; BLS12-381 points compressed (ZCash/IETF),
@@ -24,7 +26,10 @@ Version = NewType("Version", int)
 
 
 class AppId(str):
-    """An application's id: at least 5 bytes of UTF-8. An address names the same application in each spelling (crypto.app_ids)."""
+    """An application's id: at least 5 bytes of UTF-8.
+
+    An address names the same application in each spelling (crypto.app_ids).
+    """
 
     __slots__ = ()
 

@@ -34,14 +34,14 @@ DEADLINE_PLACES: Final = {
     **dict.fromkeys(("wait_connected", "create_connection"), 1),
 }
 """Functions that take a deadline in seconds by its place."""
-DEADLINE_NAMES: Final = {"timeout", "seconds", "deadline", "within", "call_timeout"}
+DEADLINE_NAMES: Final = {"timeout", "seconds", "deadline", "within"}
 """Parameters that are a deadline in seconds."""
 PACED: Final = {
     "tests/chain/test_rpc.py",
     "tests/node/engines.py",
     "tests/node/http/test_floods.py",
     "tests/node/http/test_server.py",
-    "tests/node/test_pulse.py",
+    "tests/node/network/test_ping.py",
 }
 """Modules in which a test slows a peer that it plays."""
 ALLOWED: Final = "# deadline of the subject:"

@@ -1,0 +1,1 @@
+"""Methods that prove the right to an application's key, behind one interface."""

@@ -27,7 +27,7 @@ from joserfc.util import urlsafe_b64decode
 from eigenkms import bounded_json
 from eigenkms.attestation.interface import (
     CLOCK_SKEW_SECONDS,
-    AttestationRefused,
+    AttestationRefusedError,
     Claims,
     Container,
     Context,
@@ -55,7 +55,10 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What is fixed about an attestation service. ``exact`` are claims that must have one value, by their path."""
+    """The fixed properties of an attestation service.
+
+    ``exact`` are claims that must have one value, by their path.
+    """
 
     name: str
     algorithms: tuple[str, ...]
@@ -92,8 +95,9 @@ INTEL: Final = Service(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectations:
-    """What the operator demands of tokens, beyond what the service fixes. ``project_id`` is the Google Cloud project; of
-    ``support`` the image must have one attribute.
+    """The operator's demands on tokens, in addition to those of the service.
+
+    ``project_id`` is the Google Cloud project; of ``support`` the image must have one attribute.
     """
 
     issuer: str
@@ -121,7 +125,10 @@ class ConfidentialSpace:
         await self._keys.run()
 
     async def verify(self, evidence: bytes, context: Context, now: float) -> Claims:
-        """The claims of a token in compact form. Raises ``AttestationRefused``."""
+        """Return the claims of a token in compact form.
+
+        Raises ``AttestationRefusedError``.
+        """
         del context  # what a token is for stands in it
         header = _read_header(evidence, self._service.algorithms, self._keys.url)
         key = await self._keys.find(header.kid, header.alg)
@@ -139,7 +146,7 @@ class ConfidentialSpace:
         return self._claims(_object(verified.payload, "claims"), evidence, now)
 
     def _name(self, claims: Json, evidence: bytes) -> bytes:
-        """What a token is remembered by once it was used, 32 bytes."""
+        """Return the 32 bytes by which a used token is remembered."""
         issuer = self._expected.issuer
         if "jti" in claims:
             return _use_id(1, self.name, issuer, _text(claims, "jti").encode())
@@ -241,7 +248,7 @@ def _object(data: bytes, what: str) -> Json:
 
 
 def _check_times(claims: Json, now: float) -> int:
-    """The time at which the token expires."""
+    """Return the time at which the token expires."""
     issued, expires = _integer(claims, "iat"), _integer(claims, "exp")
     begins = _integer(claims, "nbf") if "nbf" in claims else issued
     if max(issued, begins) > now + CLOCK_SKEW_SECONDS:
@@ -280,7 +287,7 @@ def _nonces(claims: Json) -> frozenset[str]:
 
 
 def _app_id(instance: Json) -> AppId:
-    """What follows the last dash of the VM's name."""
+    """Return the part after the last dash of the VM's name."""
     _, dash, app_id = _text(instance, "instance_name").rpartition("-")
     if not dash or not app_id:
         _refuse(
@@ -309,7 +316,7 @@ def _image(container: Json) -> Image:
 
 
 def _repository(reference: str) -> str:
-    """``host:5000/name`` of ``host:5000/name:tag@sha256:…``."""
+    """Return ``host:5000/name`` of ``host:5000/name:tag@sha256:…``."""
     name = reference.partition("@")[0]
     head, colon, tag = name.rpartition(":")
     return head if colon and "/" not in tag else name
@@ -373,4 +380,4 @@ def _malformed(why: str) -> NoReturn:
 
 
 def _refuse(code: Refusal, message: str, hint: str) -> NoReturn:
-    raise AttestationRefused(code, message, hint=hint)
+    raise AttestationRefusedError(code, message, hint=hint)

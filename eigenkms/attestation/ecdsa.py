@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import coincurve
 
-from eigenkms.attestation.interface import CLOCK_SKEW_SECONDS, AttestationRefused, Claims, Context
+from eigenkms.attestation.interface import CLOCK_SKEW_SECONDS, AttestationRefusedError, Claims, Context
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.protocols.wire.authorisation import Refusal, Scope
 from eigenkms.protocols.wire.codec import Fields, MalformedError, decode, encode
@@ -41,7 +41,10 @@ _FIELDS: Final = (
 
 
 def typed_data(scope: Scope, nonce: bytes, issued_at: int) -> dict[str, Any]:
-    """What the creator signs, as ``eth_signTypedData_v4`` takes it: 32 bytes of ``nonce``, ``issued_at`` in unix seconds."""
+    """Return the creator's message, as ``eth_signTypedData_v4`` takes it.
+
+    ``nonce`` has 32 bytes, ``issued_at`` is in unix seconds.
+    """
     return {
         "types": {
             "EIP712Domain": [{"name": "name", "type": "string"}, {"name": "version", "type": "string"}],
@@ -61,7 +64,7 @@ def typed_data(scope: Scope, nonce: bytes, issued_at: int) -> dict[str, Any]:
 
 
 def signing_digest(scope: Scope, nonce: bytes, issued_at: int) -> bytes:
-    """The 32 bytes that are signed for ``typed_data`` of these."""
+    """Return the 32 bytes that are signed for ``typed_data`` of these."""
     from eth_account.messages import encode_typed_data
 
     signable = encode_typed_data(full_message=typed_data(scope, nonce, issued_at))
@@ -91,17 +94,20 @@ class Ecdsa:
         return NAME
 
     async def run(self) -> None:
-        """Nothing: all that is needed comes with the request."""
+        """Return: the request brings all that is needed."""
 
     async def verify(self, evidence: bytes, context: Context, now: float) -> Claims:
-        """The signer, which is the creator or not. Raises ``AttestationRefused``."""
+        """Return the signer, which is the creator or not.
+
+        Raises ``AttestationRefusedError``.
+        """
         try:
             value = decode(evidence, what="signed request", limit=MAX_EVIDENCE_BYTES)
             if isinstance(value, list) and value[:1] == [1]:
                 return self._verify_reference(Fields(value, 4, "signed request"), evidence, context, now)
             return self._verify(Fields(value, 4, "signed request"), evidence, context, now)
         except MalformedError as error:
-            raise AttestationRefused(
+            raise AttestationRefusedError(
                 Refusal.BAD_EVIDENCE, str(error), hint="see the format in docs/attestation.md"
             ) from None
 
@@ -129,7 +135,7 @@ class Ecdsa:
 
     def _verify_reference(self, fields: Fields, evidence: bytes, context: Context, now: float) -> Claims:
         if not self._accept_reference:
-            raise AttestationRefused(
+            raise AttestationRefusedError(
                 Refusal.METHOD_NOT_ENABLED,
                 "this operator does not accept version 1 of the signed text",
                 hint="sign version 2, which names operator and reply key",
@@ -163,11 +169,11 @@ def _expiry(issued_at: int) -> int:
 
 def _check_time(issued_at: int, now: float) -> None:
     if issued_at > now + CLOCK_SKEW_SECONDS:
-        raise AttestationRefused(
+        raise AttestationRefusedError(
             Refusal.EVIDENCE_FROM_FUTURE, "the signed time is in the future", hint="set your machine's clock"
         )
     if now >= _expiry(issued_at):
-        raise AttestationRefused(
+        raise AttestationRefusedError(
             Refusal.EVIDENCE_EXPIRED,
             f"the signature is older than {MAX_AGE_SECONDS} seconds",
             hint="sign again; if you just did, set your machine's clock",
@@ -176,21 +182,21 @@ def _check_time(issued_at: int, now: float) -> None:
 
 def _check_low_s(signature: bytes) -> None:
     if not 1 <= int.from_bytes(signature[32:64], "big") <= _ORDER // 2:
-        raise AttestationRefused(
+        raise AttestationRefusedError(
             Refusal.BAD_SIGNATURE,
             "the signature is not one in the lower half",
             hint="use s, or n − s if that is less",
         )
 
 
-def _bad_signature() -> AttestationRefused:
-    return AttestationRefused(
+def _bad_signature() -> AttestationRefusedError:
+    return AttestationRefusedError(
         Refusal.BAD_SIGNATURE, "the signature does not verify", hint="sign exactly this request"
     )
 
 
 def _recover(digest: bytes, signature: bytes) -> bytes:
-    """The 20-byte address whose key made ``signature`` over ``digest``."""
+    """Return the 20-byte address whose key made ``signature`` over ``digest``."""
     recovery = signature[64] - 27 if signature[64] >= 27 else signature[64]
     key = _recover_key(digest, signature, recovery) if recovery in (0, 1) else None
     if key is None:
@@ -199,7 +205,7 @@ def _recover(digest: bytes, signature: bytes) -> bytes:
 
 
 def _recover_key(digest: bytes, signature: bytes, recovery: int) -> bytes | None:
-    """The public key (65 bytes) that fits, or None where there is none."""
+    """Return the public key (65 bytes) that fits, or None where there is none."""
     try:
         key = coincurve.PublicKey.from_signature_and_message(
             signature[:64] + bytes([recovery]), digest, hasher=None

@@ -1,7 +1,7 @@
-"""What every method of attestation is to the rest: evidence in, claims out, or a refusal.
+"""The interface of every method of attestation: evidence in, claims or a refusal out.
 
-A method says what the evidence proves and leaves the decision to others: whether the application is known, the evidence was used
-before, and the release on chain fits, is one pipeline's for all methods (node/authorisation/pipeline).
+A method states what the evidence proves. One pipeline for all methods decides whether the application is known, the evidence
+is new, and the release on chain fits (node/authorisation/pipeline).
 """
 
 from dataclasses import dataclass, field
@@ -15,8 +15,8 @@ CLOCK_SKEW_SECONDS = 30
 """How far the clock of whoever made evidence may be ahead of ours."""
 
 
-class AttestationRefused(RefusedError):  # noqa: N818 - the sentence a requester reads
-    """An operator does not accept the evidence, or what it proves is not enough; ``code`` says why."""
+class AttestationRefusedError(RefusedError):
+    """An operator refuses the evidence, or it proves too little; ``code`` is the reason."""
 
     def __init__(self, code: Refusal, message: str, *, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -53,7 +53,10 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """The container image that runs. ``digest`` is 32 bytes, ``registry`` its name without tag and digest, maybe empty."""
+    """The container image that runs.
+
+    ``digest`` is 32 bytes, ``registry`` its name without tag and digest, maybe empty.
+    """
 
     digest: bytes
     registry: str
@@ -62,7 +65,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claims:
-    """What verified evidence says.
+    """The claims of verified evidence.
 
     Exactly one of ``image`` and ``signer`` (20 bytes) is there. ``nonces`` are those that the evidence commits to, compared by the
     pipeline. ``use_id`` (32 bytes) is the same for every request that this piece of evidence could serve, and ``expires_at`` (unix
@@ -88,15 +91,20 @@ class Method(Protocol):
 
     @property
     def name(self) -> str:
-        """What requests call it."""
+        """Return the method's name in requests."""
         ...
 
     async def run(self) -> None:
-        """What the method does in the background, until cancelled; returns if that is nothing."""
+        """Run the method's background work, until cancelled.
+
+        Returns if there is none.
+        """
         ...
 
     async def verify(self, evidence: bytes, context: Context, now: float) -> Claims:
-        """What ``evidence`` proves at ``now`` (unix seconds). Raises ``AttestationRefused``.
+        """Return the claims that ``evidence`` proves at ``now`` (unix seconds).
+
+        Raises ``AttestationRefusedError``.
 
         Within seconds, whatever the evidence. The claims' nonces are not compared here.
         """

@@ -1,10 +1,10 @@
-"""The public keys of an issuer of tokens, as a JWK set behind HTTPS (RFC 7517), kept fresh and never trusted for too long.
+"""The public keys of an issuer of tokens: a JWK set behind HTTPS (RFC 7517).
 
-Fetched when ``run`` begins, again every hour, and when a token names a key that is not known: issuers rotate. A stranger can name
-unknown keys at will, so that happens at most once in ``RETRY_SECONDS``, and requests with known keys do not wait for it. A fetch
-that fails leaves the last good set in place; after ``MAX_STALE_SECONDS`` without a good one it is not used any more, since a key
-that was withdrawn meanwhile would never be noticed. A node starts without the issuer, and the method answers ``keys-unavailable``
-until then.
+It is fetched when ``run`` begins, again every hour, and when a token names a key that is not known: issuers rotate. A
+stranger can name unknown keys at will, so that happens at most once in ``RETRY_SECONDS``, and requests with known keys do not
+wait for it. A fetch that fails leaves the last good set in place; after ``MAX_STALE_SECONDS`` without a good one it is not
+used any more, since a key that was withdrawn meanwhile would never be noticed. A node starts without the issuer, and the
+method answers ``keys-unavailable`` until then.
 
 The connection is verified: the system's authorities, or those of a file. No redirect is followed, an answer has a bound and a
 deadline. Intel publishes one key id for several algorithms, so a key is found by both.
@@ -24,7 +24,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 
 from eigenkms import bounded_json
-from eigenkms.attestation.interface import AttestationRefused
+from eigenkms.attestation.interface import AttestationRefusedError
 from eigenkms.errors import EigenKmsError, InputError
 from eigenkms.protocols.wire.authorisation import Refusal
 
@@ -58,7 +58,9 @@ class KeySet:
 
 
 def parse_key_set(document: bytes) -> KeySet:
-    """The RSA keys in a JWK set that can verify signatures; others are left out.
+    """Return the RSA keys in a JWK set that can verify signatures.
+
+    Others are left out.
 
     Raises ``ValueError`` for what is no JWK set, has more than ``MAX_KEYS``, or has no usable key.
     """
@@ -83,7 +85,10 @@ def _usable(item: object) -> tuple[str, str | None, RSAKey] | None:
 
 
 def _public_key(item: Mapping[str, Any]) -> RSAKey | None:
-    """An RSA key, as all services use; never a secret one: whoever published it could be anybody."""
+    """Return an RSA key, as all services use.
+
+    A secret key is refused: any holder of it could be the issuer.
+    """
     if item.get("kty") != "RSA" or "d" in item or not all(isinstance(item.get(name), str) for name in "ne"):
         return None
     try:
@@ -105,11 +110,17 @@ class IssuerKeys(Protocol):
         """Keep the keys fresh until cancelled."""
 
     async def find(self, kid: str, alg: str) -> RSAKey:
-        """Return the key that ``kid`` names for ``alg``. Raises ``AttestationRefused``."""
+        """Return the key that ``kid`` names for ``alg``.
+
+        Raises ``AttestationRefusedError``.
+        """
 
 
 class KeySource:
-    """One issuer's keys. ``run`` keeps them fresh, and must be running; ``find`` looks one up."""
+    """One issuer's keys.
+
+    ``run`` keeps them fresh, and must be running; ``find`` looks one up.
+    """
 
     def __init__(self, url: str, *, ca_file: Path | None = None) -> None:
         """Raises ``InputError`` for a URL that is not HTTPS, or a file that holds no authorities."""
@@ -134,9 +145,9 @@ class KeySource:
             await trio.sleep(REFRESH_SECONDS if self._fetched_at >= self._asked_at else RETRY_SECONDS)
 
     async def find(self, kid: str, alg: str) -> RSAKey:
-        """The key that ``kid`` names for ``alg``, within two times ``FETCH_SECONDS``.
+        """Return the key that ``kid`` names for ``alg``, within two times ``FETCH_SECONDS``.
 
-        Raises ``AttestationRefused``: no such key, or no keys fresh enough at all.
+        Raises ``AttestationRefusedError``: no such key, or no keys fresh enough at all.
         """
         key = self._known(kid, alg)
         if key is None:
@@ -145,12 +156,12 @@ class KeySource:
         if key is not None:
             return key
         if not self._is_fresh or self._fetched_at < self._asked_at:
-            raise AttestationRefused(
+            raise AttestationRefusedError(
                 Refusal.KEYS_UNAVAILABLE,
                 "this operator has not got the issuer's keys at the moment",
                 hint="try again in a minute, or ask the operators",
             )
-        raise AttestationRefused(
+        raise AttestationRefusedError(
             Refusal.UNKNOWN_KEY, "the token is not signed with a key of the issuer", hint="use a fresh token"
         )
 
@@ -162,11 +173,17 @@ class KeySource:
         return self._keys.find(kid, alg) if self._keys is not None and self._is_fresh else None
 
     async def check(self) -> int:
-        """Fetch once, whatever is known already; how many usable keys there are. Raises ``KeysUnavailableError``."""
+        """Fetch once, whatever is known, and return the number of usable keys.
+
+        Raises ``KeysUnavailableError``.
+        """
         return len((await self._fetch()).keys)
 
     async def _refresh(self) -> None:
-        """Fetch, unless that was tried a moment ago; who comes while others fetch waits for them."""
+        """Fetch, unless that was tried a moment ago.
+
+        Callers in the meantime wait for the same fetch.
+        """
         async with self._fetching:
             if trio.current_time() - self._asked_at < RETRY_SECONDS:
                 return
@@ -198,7 +215,10 @@ class KeySource:
         raise KeysUnavailableError(f"fetch the issuer's keys from {self._url}: {reason[:200]}")
 
     async def _get(self) -> bytes:
-        """The body, uncompressed. Reading stops by cancellation, which closes httpx's generators in order."""
+        """Return the body, uncompressed.
+
+        Reading stops by cancellation, which closes httpx's generators in order.
+        """
         body, status = bytearray(), 0
         async with (
             httpx.AsyncClient(

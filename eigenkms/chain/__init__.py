@@ -1,0 +1,1 @@
+"""The operator set and applications on chain, and an operator's transactions."""

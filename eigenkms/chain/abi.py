@@ -1,4 +1,4 @@
-"""The few functions, events and errors of EigenLayer that this program speaks, by their signatures.
+"""The functions, events and errors of EigenLayer that are used, by their signatures.
 
 A selector is the first four bytes of Keccak-256 of the signature (Solidity ABI specification). Tuples that stand for
 an operator set are ``(address avs, uint32 id)``.
@@ -38,7 +38,10 @@ class Function:
         return self.selector + encode(self.arguments, values)
 
     def decode(self, answer: bytes) -> tuple[Any, ...]:
-        """The returned values. Raises ChainError if the bytes are not what the function returns."""
+        """Return the returned values.
+
+        Raises ChainError if the bytes are not what the function returns.
+        """
         try:
             return decode(self.returns, answer)
         except (DecodingError, OverflowError, ValueError) as exc:
@@ -46,7 +49,7 @@ class Function:
 
 
 def topic(signature: str) -> bytes:
-    """The first topic of an event, 32 bytes."""
+    """Return the first topic of an event, 32 bytes."""
     return keccak256(signature.encode())
 
 

@@ -1,12 +1,13 @@
-"""The anchor: what operators say of each key version in a commitment registry, a contract on a chain of its own choosing.
+"""The anchor: entries of operators for each key version, in a commitment registry.
 
-It is a witness. No node needs it to make, rotate or use a key; a client that asks it as well learns whether operators said the
-same to everybody (docs/protocol.md, Anchor). An entry is that of an operator for a version: the hash of the transcript, and a
-root that binds cluster, master public key and recipients, so that these can be compared without the transcript.
+The registry is a contract on a chain of its own choosing, and a witness. No node needs it to make, rotate or use a key. A client
+that queries it as well learns whether operators stated the same to all clients (docs/protocol.md, Anchor). An entry is that of an
+operator for a version: the hash of the transcript, and a root that binds cluster, master public key and recipients. So these can be
+compared without the transcript.
 
-Anyone may be on the registry's list of members, as far as a reader knows. So readers ask for the entries of given operators,
-in practice the recipients of the version, and never for "all". Entries are written once and hold the number of their block: who
-reads later, with the same ``cutoff``, reads the same.
+Any account may be on the registry's list of members, as far as a reader can see. So readers request the entries of given
+operators, in practice the recipients of the version, and never "all". Entries are written once and hold the number of their
+block. A later read with the same ``cutoff`` returns the same.
 
 Each read is of one block, named by its hash (EIP-1898), and has the chain's id in it.
 """
@@ -23,8 +24,8 @@ from eigenkms.chain.config import Finality, explain_refusal, finality_hint
 from eigenkms.chain.contracts import artefact
 from eigenkms.chain.revert_reasons import explain_revert
 from eigenkms.chain.rpc import JsonRpc, RpcRefusedError, pin
+from eigenkms.chain.rpc_values import Json, parse_bytes, parse_object, parse_quantity, to_hex
 from eigenkms.chain.transactions import Receipt, Sender, Terms, base_fee_of
-from eigenkms.chain.values import Json, hexed, mapping, octets, quantity
 from eigenkms.crypto.hashing import be64, keccak256
 from eigenkms.errors import ChainError, InputError
 from eigenkms.protocols.wire.codec import encode as canonical
@@ -48,7 +49,10 @@ class Commitment:
 
 @dataclass(frozen=True, slots=True)
 class AnchorConfig:
-    """Where the registry stands (20 bytes), and which of its chain's blocks count. The URL may hold an API key."""
+    """The address of the registry (20 bytes), and the finality of its chain.
+
+    The URL may hold an API key.
+    """
 
     rpc_url: str = field(repr=False)
     chain_id: int
@@ -61,9 +65,10 @@ class AnchorConfig:
 
 
 def commitment_to(transcript: Transcript) -> Commitment:
-    """What an operator anchors of a version: the transcript's hash, and
+    """Return the commitment that an operator anchors of a version.
 
-    ``root = keccak256("eigenkms/anchor/1" ‖ cluster ‖ be64(version) ‖ MPK ‖ keccak256(R))``, R the recipients as in a session's id.
+    It is the transcript's hash and ``root = keccak256("eigenkms/anchor/1" ‖ cluster ‖ be64(version) ‖ MPK ‖ keccak256(R))``, R the
+    recipients as in a session's id.
     """
     recipients = keccak256(canonical(encode_recipients(transcript.recipients)))
     root = keccak256(_TAG, transcript.cluster, be64(transcript.version), transcript.mpk, recipients)
@@ -71,7 +76,10 @@ def commitment_to(transcript: Transcript) -> Commitment:
 
 
 class Anchor:
-    """One registry, of one cluster. Made by ``open_anchor``, which asks nothing yet; safe for many tasks at once."""
+    """One registry, of one cluster.
+
+    Made by ``open_anchor``, which asks nothing yet; safe for many tasks at once.
+    """
 
     def __init__(self, config: AnchorConfig, cluster: ClusterId, rpc: JsonRpc) -> None:
         self.config: Final = config
@@ -84,9 +92,9 @@ class Anchor:
     async def commitments(
         self, version: int, operators: Iterable[OperatorAddress], *, cutoff: int | None = None
     ) -> dict[OperatorAddress, Commitment]:
-        """What of ``operators`` those who have written for this version wrote, up to block ``cutoff`` if it is given.
+        """Return the entries for this version of those of ``operators`` that have one.
 
-        Raises ChainError.
+        With ``cutoff`` later entries are left out. Raises ChainError.
         """
         asked = tuple(operators)
         entries = await self._read([(abi.GET_COMMITMENT, (version, operator)) for operator in asked])
@@ -97,32 +105,38 @@ class Anchor:
         }
 
     async def submissions(self) -> int:
-        """How many entries were ever made, by whomever: not zero once the cluster has a key that is anchored. Raises ChainError."""
+        """Return how many entries were ever made, by all operators together.
+
+        It is not zero once the cluster has an anchored key. Raises ChainError.
+        """
         ((count,),) = await self._read([(abi.SUBMISSIONS, ())])
         return int(count)
 
     async def members_among(self, operators: Iterable[OperatorAddress]) -> frozenset[OperatorAddress]:
-        """Those of whom the registry takes entries. Raises ChainError."""
+        """Return those of whom the registry takes entries. Raises ChainError."""
         asked = tuple(operators)
         answers = await self._read([(abi.IS_REGISTRY_MEMBER, (operator,)) for operator in asked])
         return frozenset(operator for operator, (member,) in zip(asked, answers, strict=True) if member)
 
     async def owner(self) -> bytes:
-        """Who keeps the list, 20 bytes. Raises ChainError."""
+        """Return the owner of the list, 20 bytes. Raises ChainError."""
         ((owner,),) = await self._read([(abi.OWNER, ())])
         return bytes.fromhex(owner[2:])
 
     async def check(self) -> None:
-        """That it is the registry of this very cluster; every read does it too, until it was so once. Raises ChainError."""
+        """Check that the registry is of this cluster.
+
+        Every read checks it too, until it succeeded once. Raises ChainError.
+        """
         if not self._is_checked:
             await self._check(await self._block_hash())
 
     async def _check(self, block_hash: bytes) -> None:
         config = self.config
-        what = f"check commitment registry {hexed(config.registry)} on chain {config.chain_id}"
+        what = f"check commitment registry {to_hex(config.registry)} on chain {config.chain_id}"
         hint = "correct anchor_registry and anchor_chain_id, or leave the anchor out"
-        code = await self.rpc.call("eth_getCode", hexed(config.registry), pin(block_hash))
-        if not octets(code, "code of the commitment registry"):
+        code = await self.rpc.call("eth_getCode", to_hex(config.registry), pin(block_hash))
+        if not parse_bytes(code, "code of the commitment registry"):
             raise ChainError(f"{what}: there is no contract at this address", hint=hint)
         try:
             found = await self._read_at(
@@ -145,20 +159,20 @@ class Anchor:
     async def _read_at(
         self, block_hash: bytes, calls: Sequence[tuple[abi.Function, tuple[object, ...]]]
     ) -> list[tuple[Any, ...]]:
-        at, to = pin(block_hash), hexed(self.config.registry)
+        at, to = pin(block_hash), to_hex(self.config.registry)
         answers = await self.rpc.batch(
             [
-                ("eth_call", ({"to": to, "data": hexed(function.encode(*values))}, at))
+                ("eth_call", ({"to": to, "data": to_hex(function.encode(*values))}, at))
                 for function, values in calls
             ]
         )
         return [
-            function.decode(octets(answer, f"answer of {function.name}"))
+            function.decode(parse_bytes(answer, f"answer of {function.name}"))
             for (function, _), answer in zip(calls, answers, strict=True)
         ]
 
     async def _block_hash(self) -> bytes:
-        """Of the newest block that counts."""
+        """Return the hash of the newest block at the configured finality."""
         finality = self.config.finality
         try:
             number, block_hash = await self._block(finality.tag)
@@ -178,12 +192,12 @@ class Anchor:
         if answer is None:
             hint = finality_hint(self.config.finality.tag, "--anchor-finality")
             raise ChainError(f"read {where}: the node has none", hint=hint)
-        header = mapping(answer, where)
-        number = quantity(header.get("number"), f"number of {where}", bits=63)
-        return number, octets(header.get("hash"), f"hash of {where}", size=32)
+        header = parse_object(answer, where)
+        number = parse_quantity(header.get("number"), f"number of {where}", bits=63)
+        return number, parse_bytes(header.get("hash"), f"hash of {where}", size=32)
 
     def _check_chain_id(self, answer: Json) -> None:
-        chain_id = quantity(answer, f"chain id at {self.rpc.endpoint}", bits=256)
+        chain_id = parse_quantity(answer, f"chain id at {self.rpc.endpoint}", bits=256)
         if chain_id != self.config.chain_id:
             raise ChainError(
                 f"use the anchor's chain {self.config.chain_id}: the RPC at {self.rpc.endpoint} serves chain {chain_id}",
@@ -193,11 +207,16 @@ class Anchor:
     # ------------------------------------------------------------------------------------------------- writing
 
     def sender(self, account_key: bytes, terms: Terms | None = None) -> Sender:
-        """The account (32-byte private key) that writes, and pays for it. Raises InputError."""
+        """Return the account (32-byte private key) that writes, and pays for it.
+
+        Raises InputError.
+        """
         return Sender(self.rpc, account_key, self.config.chain_id, terms=terms)
 
     async def submit(self, operator: Sender, version: int, commitment: Commitment) -> Receipt:
-        """Write the sender's entry for a version, once and for all. Tried as a call first, so that a refusal costs nothing.
+        """Write the sender's entry for a version, once and for all.
+
+        Tried as a call first, so that a refusal costs nothing.
 
         Raises ChainError: not a member, written before, too little ether, or no answer; then ask ``commitments`` before trying
         again.
@@ -211,9 +230,9 @@ class Anchor:
 
     async def _try(self, what: str, operator: Sender, data: bytes) -> None:
         call: dict[str, Json] = {
-            "from": hexed(operator.address),
-            "to": hexed(self.config.registry),
-            "data": hexed(data),
+            "from": to_hex(operator.address),
+            "to": to_hex(self.config.registry),
+            "data": to_hex(data),
         }
         try:
             await self.rpc.call("eth_call", call, "latest")
@@ -221,23 +240,26 @@ class Anchor:
             if not refusal.is_revert:
                 raise
             reason, hint = explain_revert(refusal.data, refusal.text)
-            raise ChainError(f"{what} as {hexed(operator.address)}: {reason}", hint=hint) from refusal
+            raise ChainError(f"{what} as {to_hex(operator.address)}: {reason}", hint=hint) from refusal
 
     async def _require_ether(self, what: str, operator: Sender) -> None:
-        """Enough for the transaction at the most that it may cost now, which is not more than the sender's terms allow."""
+        """Raise ChainError unless the account can pay for the transaction.
+
+        The highest possible cost of now counts, within the sender's terms.
+        """
         balance, block = await self.rpc.batch(
             [
-                ("eth_getBalance", (hexed(operator.address), "latest")),
+                ("eth_getBalance", (to_hex(operator.address), "latest")),
                 ("eth_getBlockByNumber", ("latest", False)),
             ]
         )
         base = base_fee_of(block)
         operator.terms.check(what, base)
         needed = GAS_COMMITMENT * operator.terms.fee(base)
-        held = quantity(balance, "balance", bits=256)
+        held = parse_quantity(balance, "balance", bits=256)
         if held < needed:
             raise ChainError(
-                f"{what}: account {hexed(operator.address)} has {held} wei on chain {self.config.chain_id}, "
+                f"{what}: account {to_hex(operator.address)} has {held} wei on chain {self.config.chain_id}, "
                 f"and {needed} are needed",
                 hint="send it ether on the anchor's chain",
             )
@@ -245,13 +267,16 @@ class Anchor:
 
 @asynccontextmanager
 async def open_anchor(config: AnchorConfig, cluster: ClusterId) -> AsyncIterator[Anchor]:
-    """Asks nothing of the chain yet, so that who only wants a witness need not wait for it. Raises InputError for a bad URL."""
+    """Open the anchor; the chain is not queried yet, so a client need not wait for it.
+
+    Raises InputError for a bad URL.
+    """
     async with JsonRpc(config.rpc_url) as rpc:
         yield Anchor(config, cluster, rpc)
 
 
 def _cluster_of(chain_id: int, avs: str, operator_set_id: int) -> ClusterId | None:
-    """None for numbers that no cluster has."""
+    """Return the cluster id, or None for numbers that no cluster has."""
     try:
         return cluster_id(Cluster(chain_id, bytes.fromhex(avs[2:]), operator_set_id))
     except ValueError:
@@ -259,7 +284,10 @@ def _cluster_of(chain_id: int, avs: str, operator_set_id: int) -> ClusterId | No
 
 
 async def deploy_registry(owner: Sender, cluster: Cluster) -> bytes:
-    """A new registry of ``cluster``, whose list of members the sender keeps; its address. Raises ChainError."""
+    """Deploy a registry of ``cluster`` and return its address.
+
+    The sender keeps the list of members. Raises ChainError.
+    """
     arguments = (owner.address, cluster.chain_id, cluster.avs, cluster.operator_set_id)
     creation = artefact("CommitmentRegistry").bytecode + encode(
         ("address", "uint256", "address", "uint32"), arguments
@@ -271,7 +299,10 @@ async def deploy_registry(owner: Sender, cluster: Cluster) -> bytes:
 
 
 async def set_member(owner: Sender, registry: bytes, operator: bytes, *, member: bool = True) -> Receipt:
-    """Let ``operator`` (20 bytes) write from now on, or not any more. The sender must own the registry. Raises ChainError."""
+    """Let ``operator`` (20 bytes) write from now on, or not any more.
+
+    The sender must own the registry. Raises ChainError.
+    """
     verb = "put" if member else "take"
-    what = f"{verb} operator {hexed(operator)} {'on' if member else 'off'} the member list of the registry"
+    what = f"{verb} operator {to_hex(operator)} {'on' if member else 'off'} the member list of the registry"
     return await owner.send(what, registry, abi.SET_MEMBER.encode(operator, member), gas=GAS_MEMBER)

@@ -1,8 +1,9 @@
-"""A release of an application as the contract's event has it: ``AppUpgraded(address indexed app, uint256, Release)``.
+"""A release of an application, as the contract's event has it.
 
+The event is ``AppUpgraded(address indexed app, uint256, Release)``.
 ``AppRelease`` is ``(((bytes32 digest, string registry)[] artifacts, uint32 upgradeByTime), bytes publicEnv, bytes encryptedEnv,
-(string[] args, string[] cmdOverride, (string, string)[] env, (string, string)[] envOverride, string restartPolicy))``. Whoever made
-the application wrote what is in it, so everything is checked and bounded; ``upgradeByTime`` is nothing to an operator.
+(string[] args, string[] cmdOverride, (string, string)[] env, (string, string)[] envOverride, string restartPolicy))``. The
+application's creator wrote it, so all of it is checked and bounded. Operators ignore ``upgradeByTime``.
 """
 
 from typing import Any, Final, NoReturn
@@ -20,7 +21,9 @@ MAX_RELEASE_BYTES: Final = 128 * 1024
 
 
 def decode_release(event_data: bytes, what: str) -> AppRelease:
-    """The release in the data of an event; ``what`` names it in messages. Milliseconds of CPU for a large one.
+    """Return the release in the data of an event; ``what`` names it in messages.
+
+    Milliseconds of CPU for a large one.
 
     Raises ``UnusableReleaseError`` for what the creator did wrong, ``ChainError`` if the data is not that of such an event.
     """
@@ -45,7 +48,7 @@ def decode_release(event_data: bytes, what: str) -> AppRelease:
 
 
 def encode_release(release: AppRelease) -> tuple[Any, ...]:
-    """The ABI value of a release with its one artefact, and no time by which to upgrade."""
+    """Return the ABI value of a release with its one artefact and no deadline."""
     policy = release.policy
     return (
         ([(release.image_digest, release.registry)], 0),
@@ -56,7 +59,7 @@ def encode_release(release: AppRelease) -> tuple[Any, ...]:
 
 
 def check_release(release: AppRelease, what: str) -> None:
-    """Raise ``UnusableReleaseError`` if operators could not use this release once it is published."""
+    """Raise ``UnusableReleaseError`` if operators could not use this release."""
     data = encode(("uint256", abi.RELEASE), (0, encode_release(release)))
     decode_release(data, what)
 
@@ -67,7 +70,10 @@ def _policy(fields: tuple[Any, ...]) -> ContainerPolicy:
 
 
 def _bytes_in(value: object) -> int:
-    """The size of all texts and byte strings in a decoded value. No contract writes them over one another."""
+    """Return the size of all texts and byte strings in a decoded value.
+
+    No contract writes them over one another.
+    """
     if isinstance(value, tuple):
         return sum(map(_bytes_in, value))
     if isinstance(value, str):

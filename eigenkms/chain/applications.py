@@ -28,7 +28,7 @@ from eigenkms.chain import abi
 from eigenkms.chain.app_releases import decode_release
 from eigenkms.chain.logs import LogQuery
 from eigenkms.chain.operator_set_source import OperatorSetSource
-from eigenkms.chain.values import hexed
+from eigenkms.chain.rpc_values import to_hex
 from eigenkms.crypto.app_ids import address_of
 from eigenkms.errors import ChainError
 from eigenkms.types import AppId, BlockRef
@@ -70,14 +70,20 @@ class _CachedLookup:
 
 @dataclass(slots=True)
 class _InFlightRead:
-    """A read under way. ``answer`` returns its result, or raises; it is None if the read was cancelled."""
+    """A read under way.
+
+    ``answer`` returns its result, or raises; it is None if the read was cancelled.
+    """
 
     over: trio.Event = field(default_factory=trio.Event)
     answer: Callable[[], Application | None] | None = None
 
 
 class Familiar(Protocol):
-    """Storage of the addresses at which an application was found (storage/familiar). Blocking."""
+    """Storage of the addresses at which an application was found (storage/familiar).
+
+    Blocking.
+    """
 
     def addresses(self) -> Sequence[bytes]: ...
 
@@ -85,7 +91,10 @@ class Familiar(Protocol):
 
 
 class ChainApplications:
-    """``Applications`` of one app controller (20 bytes). Safe for many tasks at once. ``kept`` is read now."""
+    """``Applications`` of one app controller (20 bytes).
+
+    Safe for many tasks at once. ``kept`` is read now.
+    """
 
     def __init__(self, chain: OperatorSetSource, contract: bytes, kept: Familiar | None = None) -> None:
         self._chain = chain
@@ -106,7 +115,10 @@ class ChainApplications:
         self._is_there = False
 
     async def check(self) -> None:
-        """Check that the contract is there; a lookup does it too, once. Raises ``ChainError``."""
+        """Check that the contract is there; a lookup does it too, once.
+
+        Raises ``ChainError``.
+        """
         if not self._is_there:
             await self._chain.require_contract("app controller", self._contract)
             self._is_there = True
@@ -132,11 +144,14 @@ class ChainApplications:
 
     @contextmanager
     def _strange_place(self, address: bytes, client: str) -> Iterator[None]:
-        """Hold a place for a lookup of an address at which nothing was ever found. Unnamed clients are counted as one."""
+        """Hold a place for a lookup of an address at which nothing was ever found.
+
+        Unnamed clients are counted as one.
+        """
         is_full = self._strangers.total() >= STRANGERS
         if is_full or (client and self._strangers[client] >= STRANGERS_OF_ONE):
             raise ChainError(
-                f"read application {hexed(address)}: too many are asked for that were never found",
+                f"read application {to_hex(address)}: too many are asked for that were never found",
                 hint="try again",
             )
         self._strangers[client] += 1
@@ -215,12 +230,12 @@ class ChainApplications:
     async def _read_in_time(self, address: bytes) -> Application | None:
         with trio.move_on_after(LOOKUP_SECONDS):
             return await self._read(address)
-        raise ChainError(f"read application {hexed(address)}: no answer within {LOOKUP_SECONDS:g} s")
+        raise ChainError(f"read application {to_hex(address)}: no answer within {LOOKUP_SECONDS:g} s")
 
     async def _read(self, address: bytes) -> Application | None:
         await self.check()
         head = await self._chain.head()
-        self._chain.require_fresh(f"read application {hexed(address)}")
+        self._chain.require_fresh(f"read application {to_hex(address)}")
         creator, number, published = await self._chain.read_at(
             head,
             self._contract,
@@ -234,10 +249,10 @@ class ChainApplications:
         if status is AppStatus.NONE:
             return None
         release = await self._release(address, published, head) if published else None
-        return Application(AppId(hexed(address)), bytes.fromhex(creator[2:]), status, release)
+        return Application(AppId(to_hex(address)), bytes.fromhex(creator[2:]), status, release)
 
     async def _release(self, address: bytes, number: int, head: BlockRef) -> AppRelease:
-        what = f"release of application {hexed(address)} in block {number}"
+        what = f"release of application {to_hex(address)} in block {number}"
         if number > head.number:
             raise ChainError(f"read {what}: the chain has {head.number} blocks only")
         query = LogQuery(self._contract, (abi.APP_UPGRADED,), address.rjust(32, b"\0"))
@@ -270,7 +285,7 @@ def _put_newest(memory: OrderedDict[bytes, T], address: bytes, value: T, most: i
 
 def _status(number: int, address: bytes) -> AppStatus:
     if number >= len(STATUSES):
-        raise ChainError(f"read status of application {hexed(address)}: {number} is none that is known")
+        raise ChainError(f"read status of application {to_hex(address)}: {number} is none that is known")
     return STATUSES[number]
 
 

@@ -15,13 +15,16 @@ from eigenkms.chain import abi
 from eigenkms.chain.config import ChainConfig, explain_refusal, finality_hint
 from eigenkms.chain.provider import WrongChainError
 from eigenkms.chain.rpc import BlockPin, Request, Rpc, RpcRefusedError, pin
-from eigenkms.chain.values import Json, block_ref, hexed, octets, quantity
+from eigenkms.chain.rpc_values import Json, parse_block, parse_bytes, parse_quantity, to_hex
 from eigenkms.errors import ChainError
 from eigenkms.types import BlockRef
 
 
 class BlockReader:
-    """Reads blocks, and contract values at a block. Each method raises ChainError if the RPC cannot answer."""
+    """Reads blocks, and contract values at a block.
+
+    Each method raises ChainError if the RPC cannot answer.
+    """
 
     def __init__(self, config: ChainConfig, rpc: Rpc) -> None:
         self.config = config
@@ -51,7 +54,9 @@ class BlockReader:
         return block
 
     async def block(self, number_or_hash: int | bytes) -> BlockRef | None:
-        """Return the canonical block of that number, or the block of that hash; None if the node has none.
+        """Return the canonical block of that number, or the block of that hash.
+
+        Returns None if the node has none.
 
         Raises ChainError if the node answers with another block.
         """
@@ -75,7 +80,7 @@ class BlockReader:
         """Raise ChainError unless the block is canonical."""
         if not await self.is_canonical(block):
             raise ChainError(
-                f"read operator set at block {block.number}: block {hexed(block.hash)} is not canonical",
+                f"read operator set at block {block.number}: block {to_hex(block.hash)} is not canonical",
                 hint="the chain was reorganised, or the RPC lags behind; a later boundary will be read instead",
             )
 
@@ -85,18 +90,18 @@ class BlockReader:
         return None if answer is None else self._parse_block(answer, what)
 
     async def _block_by_hash(self, block_hash: bytes) -> BlockRef | None:
-        (answer,) = await self.batch([("eth_getBlockByHash", (hexed(block_hash), False))])
+        (answer,) = await self.batch([("eth_getBlockByHash", (to_hex(block_hash), False))])
         if answer is None:
             return None
-        block = self._parse_block(answer, f"block {hexed(block_hash)}")
+        block = self._parse_block(answer, f"block {to_hex(block_hash)}")
         if block.hash != block_hash:
             raise ChainError(
-                f"read block {hexed(block_hash)} at {self.rpc.endpoint}: got {hexed(block.hash)}"
+                f"read block {to_hex(block_hash)} at {self.rpc.endpoint}: got {to_hex(block.hash)}"
             )
         return block
 
     def _parse_block(self, answer: Json, what: str) -> BlockRef:
-        return block_ref(answer, f"{what} at {self.rpc.endpoint}")
+        return parse_block(answer, f"{what} at {self.rpc.endpoint}")
 
     # ------------------------------------------------------------------------------------------------- calls
 
@@ -108,7 +113,7 @@ class BlockReader:
 
     def check_chain_id(self, answer: Json) -> None:
         """Raise WrongChainError if an answer to eth_chainId is not the configured chain id."""
-        chain_id = quantity(answer, f"chain id at {self.rpc.endpoint}", bits=256)
+        chain_id = parse_quantity(answer, f"chain id at {self.rpc.endpoint}", bits=256)
         if chain_id != self.config.chain_id:
             raise WrongChainError(
                 f"use chain {self.config.chain_id}: the RPC at {self.rpc.endpoint} serves chain {chain_id}"
@@ -123,7 +128,7 @@ class BlockReader:
             [call_request(contract, function.encode(*values), at) for function, values in calls]
         )
         return [
-            function.decode(octets(answer, f"answer of {function.name}"))[0]
+            function.decode(parse_bytes(answer, f"answer of {function.name}"))[0]
             for (function, _), answer in zip(calls, answers, strict=True)
         ]
 
@@ -134,24 +139,24 @@ class BlockReader:
 
     def require_code(self, name: str, address: bytes, answer: Json) -> None:
         """Raise ChainError if an answer to eth_getCode is empty."""
-        if not octets(answer, f"code of the {name}"):
+        if not parse_bytes(answer, f"code of the {name}"):
             raise ChainError(
-                f"check {name} {hexed(address)} on chain {self.config.chain_id}: there is no contract at this address",
+                f"check {name} {to_hex(address)} on chain {self.config.chain_id}: there is no contract at this address",
                 hint=f"correct the {name} address, or the chain id",
             )
 
 
 def call_request(to: bytes, data: bytes, at: BlockPin | str) -> Request:
     """Return the request that calls a contract at a block."""
-    return "eth_call", ({"to": hexed(to), "data": hexed(data)}, at)
+    return "eth_call", ({"to": to_hex(to), "data": to_hex(data)}, at)
 
 
 def code_request(address: bytes) -> Request:
     """Return the request for the newest code at an address."""
-    return "eth_getCode", (hexed(address), "latest")
+    return "eth_getCode", (to_hex(address), "latest")
 
 
 def decode_address(function: abi.Function, answer: Json) -> bytes:
     """Return the one address, 20 bytes, that a function returned."""
-    (text,) = function.decode(octets(answer, f"answer of {function.name}"))
+    (text,) = function.decode(parse_bytes(answer, f"answer of {function.name}"))
     return bytes.fromhex(text[2:])

@@ -22,7 +22,7 @@ from typing import Final, Protocol
 
 import trio
 
-from eigenkms.chain.values import hexed
+from eigenkms.chain.rpc_values import to_hex
 from eigenkms.errors import ChainError, InputError
 from eigenkms.types import BlockRef
 
@@ -42,7 +42,10 @@ class BlockSource(Protocol):
 
 
 def newest_boundary(block_number: int, interval_blocks: int) -> int:
-    """Return the largest multiple of the interval at or below a block number; 0 if there is no boundary yet."""
+    """Return the largest multiple of the interval at or below a block number.
+
+    Returns 0 if there is no boundary yet.
+    """
     return block_number - block_number % interval_blocks
 
 
@@ -65,7 +68,9 @@ class BoundaryStatistics:
 
 
 class BoundaryFollower:
-    """Delivers boundaries above ``start_after``. Run ``run`` as a task; cancel it to stop.
+    """Delivers boundaries above ``start_after``.
+
+    Run ``run`` as a task; cancel it to stop.
 
     ``poll_seconds`` is the time between two reads of the head.
     """
@@ -154,7 +159,7 @@ class BoundaryFollower:
             seen, boundary=boundary, delivered=seen.delivered + 1, redelivered=seen.redelivered + int(again)
         )
         event = "boundary replaced by a reorganisation" if again else "boundary"
-        log.info("%s: block %d %s", event, boundary.number, hexed(boundary.hash))
+        log.info("%s: block %d %s", event, boundary.number, to_hex(boundary.hash))
         return True
 
     def _failed(self, exc: ChainError) -> None:

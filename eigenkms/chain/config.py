@@ -1,4 +1,4 @@
-"""Where the operator set stands on chain, and how deep a block must be buried before it counts."""
+"""The configuration of a chain: the operator set, and the finality of its blocks."""
 
 import re
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ MAX_CONFIRMATIONS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Finality:
-    """The newest block that counts: the chain's ``finalized`` or ``safe`` block, or K blocks below the ``latest``.
+    """The finality at which a block counts.
 
-    Written ``finalized``, ``safe``, ``latest`` or ``latest-K``; ``str`` and ``parse`` are inverse, and ``latest-0``
-    is ``latest``.
+    It is the chain's ``finalized`` or ``safe`` block, or K blocks below the ``latest``. Written ``finalized``, ``safe``,
+    ``latest`` or ``latest-K``; ``str`` and ``parse`` are inverse, and ``latest-0`` is ``latest``.
     """
 
     tag: Tag
@@ -39,7 +39,7 @@ class Finality:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises InputError."""
+        """Raise InputError."""
         if text == "finalized":
             return cls("finalized")
         if text == "safe":
@@ -51,7 +51,10 @@ class Finality:
 
 
 def finality_hint(tag: Tag, flag: str) -> str:
-    """What to do where an RPC has no block of that tag; ``flag`` is where the finality is set."""
+    """Return the next step if an RPC has no block of that tag.
+
+    ``flag`` sets the finality.
+    """
     if tag == "latest":
         return "wait until the node is synchronised, or use another RPC"
     return (
@@ -61,15 +64,17 @@ def finality_hint(tag: Tag, flag: str) -> str:
 
 
 def explain_refusal(refusal: RpcRefusedError, tag: Tag, flag: str) -> None:
-    """Raise ChainError that names ``flag`` if it is the block ``tag`` that an RPC refused to tell, and return if it is not."""
+    """Raise ChainError that names ``flag`` if an RPC refused the block ``tag``."""
     if tag != "latest" and refusal.method == "eth_getBlockByNumber":
         raise ChainError(f"read the {tag} block: {refusal}", hint=finality_hint(tag, flag)) from refusal
 
 
 @dataclass(frozen=True, slots=True)
 class ChainConfig:
-    """One operator set of one AVS on one chain. Addresses are 20 bytes. ``rpc_url`` is one URL or several, the preferred one
-    first; they may hold API keys: no repr shows them.
+    """One operator set of one AVS on one chain.
+
+    Addresses are 20 bytes. ``rpc_url`` is one URL or several, the preferred one first; they may hold API keys: no repr
+    shows them.
 
     ``stale_seconds``: age of its newest block from which on an RPC is asked after the others. ``app_controller``: where
     applications are looked up, None where that is not wanted.
@@ -108,7 +113,9 @@ class ChainConfig:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """The contracts of one operator set, as the writer side needs them. Addresses are 20 bytes.
+    """The contracts of one operator set, as the writer side needs them.
+
+    Addresses are 20 bytes.
 
     ``app_controller`` is None where applications are no concern.
     """
@@ -123,7 +130,7 @@ class Deployment:
     operator_set_id: int = 0
 
     def config(self, rpc_url: str | Sequence[str], finality: Finality) -> ChainConfig:
-        """What a reader of this deployment is configured with."""
+        """Return the configuration of a reader of this deployment."""
         return ChainConfig(
             rpc_url,
             self.chain_id,

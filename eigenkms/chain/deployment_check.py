@@ -7,12 +7,14 @@ from eigenkms.chain.block_reader import BlockReader, call_request, code_request,
 from eigenkms.chain.config import ChainConfig
 from eigenkms.chain.operator_keys import CURVES
 from eigenkms.chain.rpc import RpcRefusedError
-from eigenkms.chain.values import Json, hexed, octets
+from eigenkms.chain.rpc_values import Json, parse_bytes, to_hex
 from eigenkms.errors import ChainError
 
 
 async def check_deployment(chain: BlockReader, curves: Collection[int] = (abi.CURVE_BN254,)) -> int:
-    """Check chain id, contracts, operator set and registrar; return the curve of the set's keys, one of ``curves``.
+    """Check chain id, contracts, operator set and registrar.
+
+    Return the curve of the set's keys, one of ``curves``.
 
     Raises ChainError.
     """
@@ -37,7 +39,7 @@ async def check_deployment(chain: BlockReader, curves: Collection[int] = (abi.CU
 
 
 def _require_set(config: ChainConfig, answer: Json) -> None:
-    (exists,) = abi.IS_OPERATOR_SET.decode(octets(answer, "answer of isOperatorSet"))
+    (exists,) = abi.IS_OPERATOR_SET.decode(parse_bytes(answer, "answer of isOperatorSet"))
     if not exists:
         raise ChainError(
             f"check operator set {_set_name(config)}: it does not exist",
@@ -46,7 +48,7 @@ def _require_set(config: ChainConfig, answer: Json) -> None:
 
 
 def _require_curve(config: ChainConfig, curves: Collection[int], answer: Json) -> int:
-    (curve,) = abi.GET_CURVE_TYPE.decode(octets(answer, "answer of getOperatorSetCurveType"))
+    (curve,) = abi.GET_CURVE_TYPE.decode(parse_bytes(answer, "answer of getOperatorSetCurveType"))
     if curve not in curves:
         wanted = " or ".join(CURVES[each] for each in curves)
         raise ChainError(
@@ -60,14 +62,14 @@ def _require_curve(config: ChainConfig, curves: Collection[int], answer: Json) -
 
 async def _require_registrar(chain: BlockReader, registrar: bytes) -> None:
     avs = chain.config.avs
-    named = f"check AVS registrar {hexed(registrar)} of {hexed(avs)}"
+    named = f"check AVS registrar {to_hex(registrar)} of {to_hex(avs)}"
     hint = "let the AVS set its registrar, or correct the AVS address"
     (code,) = await chain.batch([code_request(registrar)])
-    if not any(registrar) or not octets(code, "code of the AVS registrar"):
+    if not any(registrar) or not parse_bytes(code, "code of the AVS registrar"):
         raise ChainError(f"{named}: the AVS has set no registrar contract", hint=hint)
     try:
         (answer,) = await chain.batch([call_request(registrar, abi.SUPPORTS_AVS.encode(avs), "latest")])
-        (supported,) = abi.SUPPORTS_AVS.decode(octets(answer, "answer of supportsAVS"))
+        (supported,) = abi.SUPPORTS_AVS.decode(parse_bytes(answer, "answer of supportsAVS"))
     except RpcRefusedError:
         supported = False
     if not supported:
@@ -75,4 +77,4 @@ async def _require_registrar(chain: BlockReader, registrar: bytes) -> None:
 
 
 def _set_name(config: ChainConfig) -> str:
-    return f"{config.operator_set_id} of AVS {hexed(config.avs)}"
+    return f"{config.operator_set_id} of AVS {to_hex(config.avs)}"

@@ -1,13 +1,13 @@
-"""The URL of an RPC: what may be shown of it, what must not, and whether two of them are one endpoint.
+"""The URL of an RPC: its public part, its secrets, and whether two are one endpoint.
 
 An RPC URL is a secret in practice, since providers put API keys in its user part, its path or its query. Messages show scheme,
 host and port only.
 
-Several RPCs are several witnesses of what the chain says, so one endpoint in two spellings must not be counted twice: whoever
-answers there would outvote an honest one. Two URLs are one endpoint if host, port and path are the same (RFC 3986, section 6.2):
-in whatever case, with the scheme's port or without, with a slash at the end or without, percent-encoded or not. Scheme, user
-part, query and fragment are left out: they are how it is asked, by whom, or nothing that is sent. What cannot be seen here is
-one provider under two names or with two keys in the path.
+Several RPCs are several witnesses of the chain, so one endpoint in two spellings must not be counted twice: it would outvote
+an honest one. Two URLs are one endpoint if host, port and path are the same (RFC 3986, section 6.2): in any case, with the
+scheme's port or without, with a slash at the end or without, percent-encoded or not. Scheme, user part, query and fragment
+are left out: they state how it is queried, by whom, or are not sent. One provider under two names, or with two keys in the
+path, is not recognised.
 """
 
 import ipaddress
@@ -29,7 +29,7 @@ _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "0.0.0.0", "::"})  # noqa: S10
 
 
 def display_url(url: str) -> str:
-    """Return scheme, host and port of an RPC URL; what may be an API key is left out."""
+    """Return scheme, host and port of an RPC URL. A possible API key is left out."""
     try:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port else ""
@@ -60,7 +60,7 @@ def check_distinct(urls: Sequence[str]) -> None:
 
 
 def _identity(url: str) -> object:
-    """What is the same for two URLs of one endpoint; the URL itself where it is none."""
+    """Return a value that two URLs of one endpoint share; the URL itself if it is none."""
     try:
         parts = urlsplit(url)
         return _host(parts), _port(parts), posixpath.normpath("/" + unquote(parts.path).lstrip("/"))

@@ -1,8 +1,8 @@
-"""Event logs: strict parsing, and reading long ranges from nodes that each allow another length.
+"""Event logs: strict parsing, and reads of long ranges from any node.
 
-Providers refuse a range of blocks that is too long, by blocks or by results, with messages that nothing standardises.
-So a range is asked whole first; what is refused, or is larger than the answer bound, is halved, and the length that
-worked is kept for the rest. The number of requests is bounded.
+Providers refuse a range of blocks that is too long, by blocks or by results, with messages that no standard defines. So a range is
+requested whole first. A range that is refused, or larger than the answer bound, is halved, and the length that worked is kept for
+the rest. The number of requests is bounded.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from eigenkms.chain.rpc import Rpc, RpcRefusedError, RpcTooLargeError
-from eigenkms.chain.values import Json, hexed, mapping, octets, quantity
+from eigenkms.chain.rpc_values import Json, parse_bytes, parse_object, parse_quantity, to_hex
 from eigenkms.errors import ChainError
 
 MAX_REQUESTS: Final = 2_000
@@ -20,7 +20,10 @@ _HINT: Final = "use an RPC that serves eth_getLogs over long ranges of blocks"
 
 @dataclass(frozen=True, slots=True)
 class EventLog:
-    """One event. ``position`` orders the events of a chain: (block number, index in the block)."""
+    """One event.
+
+    ``position`` orders the events of a chain: (block number, index in the block).
+    """
 
     address: bytes
     topics: tuple[bytes, ...]
@@ -31,18 +34,21 @@ class EventLog:
 
 @dataclass(frozen=True, slots=True)
 class LogQuery:
-    """Events of ``address`` whose first topic is one of ``first_topics`` and whose second is ``second_topic``, if given."""
+    """A query for events of ``address`` by their topics.
+
+    The first topic is one of ``first_topics``, the second is ``second_topic``, if given.
+    """
 
     address: bytes
     first_topics: tuple[bytes, ...]
     second_topic: bytes | None = None
 
     def _filter(self, start: int, end: int) -> dict[str, Json]:
-        topics: list[Json] = [[hexed(topic) for topic in self.first_topics]]
+        topics: list[Json] = [[to_hex(topic) for topic in self.first_topics]]
         if self.second_topic is not None:
-            topics.append(hexed(self.second_topic))
+            topics.append(to_hex(self.second_topic))
         bounds: dict[str, Json] = {"fromBlock": hex(start), "toBlock": hex(end)}
-        return {"address": hexed(self.address), "topics": topics, **bounds}
+        return {"address": to_hex(self.address), "topics": topics, **bounds}
 
     def _admits(self, log: EventLog, start: int, end: int) -> bool:
         return (
@@ -54,7 +60,7 @@ class LogQuery:
         )
 
     async def read(self, rpc: Rpc, start: int, end: int) -> list[EventLog]:
-        """All events in blocks ``start..end``, in chain order. Raises ChainError."""
+        """Return all events in blocks ``start..end``, in chain order. Raises ChainError."""
         found: list[EventLog] = []
         width = max(1, end - start + 1)
         for _ in range(MAX_REQUESTS):
@@ -84,23 +90,23 @@ class LogQuery:
 
 
 def _parse_log(entry: Json) -> EventLog:
-    fields = mapping(entry, "event")
+    fields = parse_object(entry, "event")
     topics = fields.get("topics")
     if not isinstance(topics, list) or len(topics) > MAX_TOPICS:
         raise ChainError("read event: topics are not a list of at most four")
     if fields.get("removed") not in {None, False}:
         raise ChainError("read event: it belongs to a block that was reorganised away")
-    number = quantity(fields.get("blockNumber"), "event block number", bits=63)
-    index = quantity(fields.get("logIndex"), "event index", bits=32)
+    number = parse_quantity(fields.get("blockNumber"), "event block number", bits=63)
+    index = parse_quantity(fields.get("logIndex"), "event index", bits=32)
     return EventLog(
-        address=octets(fields.get("address"), "event address", size=20),
-        topics=tuple(octets(topic, "event topic", size=32) for topic in topics),
-        data=octets(fields.get("data"), "event data"),
-        block_hash=octets(fields.get("blockHash"), "event block hash", size=32),
+        address=parse_bytes(fields.get("address"), "event address", size=20),
+        topics=tuple(parse_bytes(topic, "event topic", size=32) for topic in topics),
+        data=parse_bytes(fields.get("data"), "event data"),
+        block_hash=parse_bytes(fields.get("blockHash"), "event block hash", size=32),
         position=(number, index),
     )
 
 
 def last_before(logs: Sequence[EventLog], block_number: int) -> EventLog | None:
-    """The newest event at or below a block."""
+    """Return the newest event at or below a block."""
     return next((log for log in reversed(logs) if log.position[0] <= block_number), None)

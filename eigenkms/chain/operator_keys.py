@@ -43,7 +43,7 @@ _REGISTRATION: Final = {
 def registration_digest(
     contracts: Deployment, operator: bytes, curve: int, data: bytes, *, version: str = "1"
 ) -> bytes:
-    """32 bytes: what a key (its curve, its key data) signs to be registered for ``operator``.
+    """Return the 32 bytes that a key signs to be registered for ``operator``.
 
     ``version`` is what the key registrar's version() says.
     """
@@ -85,7 +85,7 @@ class OperatorKey(Protocol):
         """32 bytes; burned once it was registered."""
 
     def prove(self, digest: bytes) -> bytes:
-        """The proof of possession."""
+        """Return the proof of possession."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,10 @@ class Bn254Key:
 
 
 class EcdsaKey:
-    """A secp256k1 key of 32 bytes; its repr does not show it. Raises InputError for what is no key."""
+    """A secp256k1 key of 32 bytes; its repr does not show it.
+
+    Raises InputError for what is no key.
+    """
 
     curve: ClassVar[int] = abi.CURVE_ECDSA
     gas: ClassVar[int] = 300_000

@@ -1,11 +1,10 @@
-"""What an operator does on chain, as plans: the steps of an action, each checked on chain before anything is sent.
+"""The actions of an operator on chain, as plans that are checked before they are sent.
 
-A step that is done already is skipped, and the plan says so; where an action cannot work, it is refused with a sentence
-before anything is sent. So an action that was interrupted is completed by asking for it again. Everything is read at the
-newest block, whatever the configured finality, since that is what the next transaction meets.
+A plan has the steps of an action. A completed step is skipped, and the plan states so. If an action cannot work, it is
+refused with a reason before anything is sent. So an interrupted action is completed by a second request. Everything is read
+at the newest block, whatever the configured finality, since the next transaction meets that block.
 
-An account acts for itself alone: EigenLayer lets an operator appoint others to act for it, this program sends none of
-that.
+An account acts for itself alone: EigenLayer lets an operator appoint others to act for it, and this program sends none of that.
 """
 
 from collections.abc import AsyncIterator
@@ -17,77 +16,17 @@ from eigenkms.chain import abi, registration
 from eigenkms.chain.config import ChainConfig, Deployment, Finality
 from eigenkms.chain.logs import LogQuery
 from eigenkms.chain.operator_keys import CURVES, OperatorKey
+from eigenkms.chain.operator_plan import OperatorRegistration, Plan, TransactionStep
 from eigenkms.chain.operator_set import MAX_MEMBERS
 from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.chain.registration import Call
 from eigenkms.chain.revert_reasons import explain_revert
 from eigenkms.chain.rpc import RpcRefusedError, pin
+from eigenkms.chain.rpc_values import format_ether, format_gwei, parse_quantity, to_hex
 from eigenkms.chain.transactions import Terms, base_fee_of
-from eigenkms.chain.values import ether, gwei, hexed, quantity
 from eigenkms.crypto.app_ids import checksummed
 from eigenkms.errors import ChainError, InputError
 from eigenkms.types import OperatorAddress
-
-
-@dataclass(frozen=True, slots=True)
-class OperatorRegistration:
-    """One operator as the chain has it at block ``block``.
-
-    ``is_allowed`` and ``owner`` (of the registrar, 20 bytes) are None where the registrar keeps no such list. ``curve`` is that of
-    the set's keys, as ``abi`` numbers it; ``key`` as registered (``operator_keys``), None without one. ``slashable_until`` is the
-    last block at which one who left can be slashed, None where that is not so, or not known. ``balance`` in wei.
-    """
-
-    address: bytes
-    block: int
-    is_operator: bool
-    is_allowed: bool | None
-    owner: bytes | None
-    curve: int
-    key: bytes | None
-    is_member: bool
-    is_slashable: bool
-    slashable_until: int | None
-    members: int
-    socket: str
-    balance: int
-
-    @property
-    def until(self) -> str:
-        """How long one who left stays slashable, for a sentence."""
-        return "" if self.slashable_until is None else f" until block {self.slashable_until}"
-
-
-@dataclass(frozen=True, slots=True)
-class TransactionStep:
-    """A part of a plan: its call, or None with the reason why nothing is to be done."""
-
-    name: str
-    call: Call | None
-    done: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """An action of an account (20 bytes) and its steps, in order.
-
-    ``after`` is what the person should know when it is done, ``warning`` what before that.
-    """
-
-    action: str
-    account: bytes
-    steps: tuple[TransactionStep, ...]
-    after: tuple[str, ...] = ()
-    warning: str = ""
-
-    @property
-    def calls(self) -> tuple[Call, ...]:
-        return tuple(step.call for step in self.steps if step.call is not None)
-
-    @property
-    def gas(self) -> int:
-        """The most that all calls together may use."""
-        return sum(call.gas for call in self.calls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +42,12 @@ class OperatorRegistry:
 
     @property
     def _named_set(self) -> str:
-        return f"operator set {self.contracts.operator_set_id} of AVS {hexed(self.contracts.avs)}"
+        return f"operator set {self.contracts.operator_set_id} of AVS {to_hex(self.contracts.avs)}"
 
     # ------------------------------------------------------------------------------------------------- reading
 
     async def read_registration(self, operator: bytes) -> OperatorRegistration:
-        """What the chain says of ``operator`` (20 bytes) now. Raises ChainError."""
+        """Return the state of ``operator`` (20 bytes) on chain now. Raises ChainError."""
         chain, contracts, of_set = self.chain, self.contracts, self._set
         head = await chain.head()
         is_member, is_slashable, members, delay = await chain.read_at(
@@ -147,22 +86,28 @@ class OperatorRegistry:
         )
 
     async def owner(self) -> bytes | None:
-        """Of the AVS registrar, 20 bytes; None if it has none. Raises ChainError."""
+        """Return the owner of the AVS registrar, 20 bytes, or None. Raises ChainError."""
         answer = await self._optional(abi.OWNER)
         return None if answer is None else bytes.fromhex(answer[2:])
 
     async def is_allowed(self, operator: bytes) -> bool | None:
-        """Whether ``operator`` may join; None if the registrar keeps no such list. Raises ChainError."""
+        """Return whether ``operator`` may join; None if the registrar keeps no such list.
+
+        Raises ChainError.
+        """
         allowed: bool | None = await self._optional(abi.IS_ALLOWED, self._set, operator)
         return allowed
 
     async def balance(self, account: bytes) -> int:
-        """In wei. Raises ChainError."""
-        answer = await self.chain.rpc.call("eth_getBalance", hexed(account), "latest")
-        return quantity(answer, f"balance of {hexed(account)}", bits=256)
+        """Return an account's balance in wei. Raises ChainError."""
+        answer = await self.chain.rpc.call("eth_getBalance", to_hex(account), "latest")
+        return parse_quantity(answer, f"balance of {to_hex(account)}", bits=256)
 
     async def _optional(self, function: abi.Function, *values: object) -> Any:
-        """What a function of the registrar returns; None where the registrar has no such function."""
+        """Return the result of a function of the registrar.
+
+        Returns None if the registrar has no such function.
+        """
         try:
             (answer,) = await self.chain.read_at(
                 await self.chain.head(), self.contracts.registrar, [(function, values)]
@@ -174,7 +119,10 @@ class OperatorRegistry:
         return answer
 
     async def _slashable_until(self, operator: bytes, head: int, delay: int) -> int | None:
-        """From the newest event of its leaving; None where the RPC does not serve events of that time."""
+        """Return the last slashable block, from the newest event of its leaving.
+
+        Returns None if the RPC does not serve events of that time.
+        """
         query = LogQuery(self.contracts.allocation_manager, (abi.REMOVED,), operator.rjust(32, b"\0"))
         try:
             events = await query.read(self.chain.rpc, max(0, head - delay), head)
@@ -188,8 +136,11 @@ class OperatorRegistry:
     async def register(
         self, account: bytes, key: OperatorKey, socket: str, *, metadata_uri: str = ""
     ) -> Plan:
-        """From a bare account to a member with this key and socket. Raises InputError for what cannot work, and ChainError."""
-        action = f"register operator {hexed(account)}"
+        """Plan the way from a bare account to a member with this key and socket.
+
+        Raises InputError for what cannot work, and ChainError.
+        """
+        action = f"register operator {to_hex(account)}"
         self._check_curve(action, key)
         now = await self.read_registration(account)
         if now.is_member:
@@ -216,7 +167,7 @@ class OperatorRegistry:
         )
 
     def _registered(self, action: str, now: OperatorRegistration, key: OperatorKey, socket: str) -> Plan:
-        """Nothing to do for a member, unless its key is another one."""
+        """Return an empty plan for a member; raise InputError if its key is another one."""
         self._check_own_key(action, now, key)
         steps = (
             TransactionStep("become operator", None, "it is an operator already"),
@@ -250,11 +201,11 @@ class OperatorRegistry:
             raise InputError(f"{action}: the {self._named_set} is full: it has {now.members} members")
         if now.is_allowed is False:
             owner = (
-                "its owner" if now.owner is None else f"the owner of the AVS registrar, {hexed(now.owner)},"
+                "its owner" if now.owner is None else f"the owner of the AVS registrar, {to_hex(now.owner)},"
             )
             raise InputError(
                 f"{action}: it is not on the allow-list of {self._named_set}",
-                hint=f"{owner} must run: eigenkms operator allow {hexed(now.address)}",
+                hint=f"{owner} must run: eigenkms operator allow {to_hex(now.address)}",
             )
 
     async def _key_step(self, action: str, now: OperatorRegistration, key: OperatorKey) -> TransactionStep:
@@ -293,7 +244,7 @@ class OperatorRegistry:
 
     async def leave(self, account: bytes) -> Plan:
         """Out of the set. Raises InputError for one that never was in it, and ChainError."""
-        action = f"deregister operator {hexed(account)}"
+        action = f"deregister operator {to_hex(account)}"
         now = await self.read_registration(account)
         if now.is_member:
             delay = await self._delay()
@@ -320,8 +271,11 @@ class OperatorRegistry:
         return blocks
 
     async def give_up_key(self, account: bytes) -> Plan:
-        """Deregister the key, for good. Raises InputError while it is slashable, and ChainError."""
-        action = f"deregister the key of operator {hexed(account)}"
+        """Deregister the key, for good.
+
+        Raises InputError while it is slashable, and ChainError.
+        """
+        action = f"deregister the key of operator {to_hex(account)}"
         now = await self.read_registration(account)
         if now.is_member:
             raise InputError(
@@ -342,8 +296,11 @@ class OperatorRegistry:
         return Plan(action, account, (TransactionStep("deregister key", call),), warning=warning)
 
     async def update_socket(self, account: bytes, socket: str) -> Plan:
-        """Publish ``socket``, unless the chain has it. Raises InputError for one that is no member, and ChainError."""
-        action = f"update the socket of operator {hexed(account)}"
+        """Publish ``socket``, unless the chain has it.
+
+        Raises InputError for one that is no member, and ChainError.
+        """
+        action = f"update the socket of operator {to_hex(account)}"
         now = await self.read_registration(account)
         if not now.is_member:
             raise InputError(
@@ -357,12 +314,15 @@ class OperatorRegistry:
         return Plan(action, account, (TransactionStep("update socket", call),))
 
     async def allow(self, account: bytes, operator: bytes, *, remove: bool = False) -> Plan:
-        """``operator`` onto the allow-list, or off it, by its owner. Raises InputError for another account, and ChainError."""
-        action = f"{'take off the allow-list' if remove else 'allow'} operator {hexed(operator)}"
+        """Plan to put ``operator`` on the allow-list, or off it, as its owner.
+
+        Raises InputError for another account, and ChainError.
+        """
+        action = f"{'take off the allow-list' if remove else 'allow'} operator {to_hex(operator)}"
         allowed, owner = await self.is_allowed(operator), await self.owner()
         if allowed is None:
             raise InputError(
-                f"{action}: the AVS registrar {hexed(self.contracts.registrar)} keeps no allow-list",
+                f"{action}: the AVS registrar {to_hex(self.contracts.registrar)} keeps no allow-list",
                 hint="check avs; what its registrar asks for, its owner knows",
             )
         name = "take off the allow-list" if remove else "put on the allow-list"
@@ -371,7 +331,7 @@ class OperatorRegistry:
             return Plan(action, account, (TransactionStep(name, None, done),))
         if owner is not None and owner != account:
             raise InputError(
-                f"{action}: the account {hexed(account)} is not the owner of the AVS registrar, {hexed(owner)} is",
+                f"{action}: the account {to_hex(account)} is not the owner of the AVS registrar, {to_hex(owner)} is",
                 hint="give the owner's account with --account-keystore, or ask the owner",
             )
         make = registration.call_disallow if remove else registration.call_allow
@@ -381,7 +341,7 @@ class OperatorRegistry:
     # ----------------------------------------------------------------------------------------- before sending
 
     async def fee(self, plan: Plan, terms: Terms) -> int:
-        """The most that a unit of gas would cost now, in wei.
+        """Return the most that a unit of gas would cost now, in wei.
 
         Raises ChainError if the network asks more than ``terms`` allow, InputError if the account cannot pay the plan.
         """
@@ -393,18 +353,20 @@ class OperatorRegistry:
         needed, balance = plan.gas * fee, await self.balance(plan.account)
         if balance < needed:
             raise InputError(
-                f"{plan.action}: the account {hexed(plan.account)} has {ether(balance)} ether, and up to {ether(needed)} "
-                f"may be needed ({plan.gas} gas at {gwei(fee)} gwei)",
-                hint=f"send at least {ether(needed - balance)} ether to {checksummed(plan.account)}; nothing was sent",
+                f"{plan.action}: the account {to_hex(plan.account)} has {format_ether(balance)} ether, "
+                f"and up to {format_ether(needed)} may be needed ({plan.gas} gas at {format_gwei(fee)} gwei)",
+                hint=f"send at least {format_ether(needed - balance)} ether to {checksummed(plan.account)}; nothing was sent",
             )
         return fee
 
     async def simulate(self, plan: Plan, call: Call) -> str | None:
-        """Why the newest state would refuse ``call``, None if it would not; "" if that shows only after the calls before it.
+        """Return why the newest state would refuse ``call``, None if it would not.
+
+        Returns "" if that shows only after the calls before it.
 
         Raises ChainError if it cannot be asked.
         """
-        request = {"from": hexed(plan.account), "to": hexed(call.to), "data": hexed(call.data)}
+        request = {"from": to_hex(plan.account), "to": to_hex(call.to), "data": to_hex(call.data)}
         try:
             await self.chain.rpc.call("eth_call", {**request, "gas": hex(call.gas)}, "latest")
         except RpcRefusedError as refusal:
@@ -419,7 +381,9 @@ def _allowed_step(now: OperatorRegistration) -> TransactionStep:
 
 @asynccontextmanager
 async def open_registry(config: ChainConfig, delegation_manager: bytes) -> AsyncIterator[OperatorRegistry]:
-    """Connect, check the deployment, and find the AVS's registrar; reads are of the newest block.
+    """Connect, check the deployment, and find the AVS's registrar.
+
+    Reads are of the newest block.
 
     Raises ChainError: chain id, missing contracts, operator set, registrar or curve; RPC down.
     """

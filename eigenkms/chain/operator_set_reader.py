@@ -50,7 +50,10 @@ class KeyChecker:
 
 
 class OperatorSetReader(PinnedSetReader):
-    """Reads verified operator sets through one RPC. Readers of one deployment share the checker of keys."""
+    """Reads verified operator sets through one RPC.
+
+    Readers of one deployment share the checker of keys.
+    """
 
     def __init__(
         self,
@@ -81,7 +84,10 @@ class OperatorSetReader(PinnedSetReader):
         return await self._verify(block, found)
 
     async def members_ever_left(self, block: BlockRef) -> bool:
-        """Return whether any operator was removed from this set in a block up to this one. Raises ChainError."""
+        """Return whether any operator was removed from this set in a block up to this one.
+
+        Raises ChainError.
+        """
         query = LogQuery(self.config.allocation_manager, (abi.REMOVED,))
         removals = await query.read(self.rpc, 0, block.number)
         await self.require_canonical(block)
@@ -107,7 +113,10 @@ class OperatorSetReader(PinnedSetReader):
 
 
 def _check_key(key: bytes) -> str | None:
-    """Return why a registered key (G1 ‖ G2, 192 bytes) cannot be used, or None. Milliseconds of pairing."""
+    """Return why a registered key (G1 ‖ G2, 192 bytes) cannot be used, or None.
+
+    Milliseconds of pairing.
+    """
     try:
         bn254.check_key(key[64:])
         matching = bn254.keys_match(key[:64], key[64:])

@@ -41,11 +41,17 @@ class OperatorSetSource(OperatorSetReader):
         return await self.operators_at(block)
 
     async def operators_at(self, block: BlockRef) -> RawOperatorSet:
-        """Return the operator set at exactly this block, all of it read through one RPC. Raises ChainError."""
+        """Return the operator set at exactly this block, all of it read through one RPC.
+
+        Raises ChainError.
+        """
         return await self._read_at_one(lambda reader: reader.operators_at(block))
 
     async def members_ever_left(self, block: BlockRef) -> bool:
-        """Return whether any operator was removed from this set in a block up to this one. Raises ChainError."""
+        """Return whether any operator was removed from this set in a block up to this one.
+
+        Raises ChainError.
+        """
         return await self._read_at_one(lambda reader: reader.members_ever_left(block))
 
     async def _read_at_one(self, read: Callable[[OperatorSetReader], Awaitable[T]]) -> T:

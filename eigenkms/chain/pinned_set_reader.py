@@ -11,7 +11,7 @@ from eigenkms.chain.config import ChainConfig
 from eigenkms.chain.operator_keys import CURVES
 from eigenkms.chain.operator_set import MAX_MEMBERS, MAX_SOCKET_CHARACTERS, OperatorSetAt
 from eigenkms.chain.rpc import BlockPin, Rpc, RpcRefusedError, pin
-from eigenkms.chain.values import Json, hexed, octets
+from eigenkms.chain.rpc_values import Json, parse_bytes, to_hex
 from eigenkms.errors import ChainError
 from eigenkms.types import BlockRef, OperatorAddress
 
@@ -33,14 +33,20 @@ class PinnedSetReader(BlockReader):
         return event_data[:64] == self.config.avs.rjust(32, b"\0") + self.set_id[1].to_bytes(32, "big")
 
     async def set_now(self) -> tuple[BlockRef, OperatorSetAt]:
-        """Return the newest block, whatever the configured finality, and the set at it. Raises ChainError."""
+        """Return the newest block, whatever the configured finality, and the set at it.
+
+        Raises ChainError.
+        """
         newest = await self._block_by("latest", "the latest block")
         if newest is None:
             raise ChainError(f"read the latest block at {self.rpc.endpoint}: the node has none")
         return newest, await self.set_pinned(newest)
 
     async def set_pinned(self, block: BlockRef) -> OperatorSetAt:
-        """Return the set at exactly this block. Raises RpcRefusedError if the RPC has its state no more."""
+        """Return the set at exactly this block.
+
+        Raises RpcRefusedError if the RPC has its state no more.
+        """
         at, config = pin(block.hash), self.config
         members_call = call_request(config.allocation_manager, abi.GET_MEMBERS.encode(self.set_id), at)
         registrar_call = call_request(config.allocation_manager, abi.GET_AVS_REGISTRAR.encode(config.avs), at)
@@ -79,20 +85,20 @@ class PinnedSetReader(BlockReader):
     def _parse_key(self, member: OperatorAddress, outcome: Json | RpcRefusedError) -> bytes | str:
         if isinstance(outcome, RpcRefusedError):
             return "the key registrar refuses to tell its key"
-        what = f"key of operator {hexed(member)}"
+        what = f"key of operator {to_hex(member)}"
         key: bytes
         if self.curve == abi.CURVE_ECDSA:
-            (key,) = abi.GET_ECDSA_KEY.decode(octets(outcome, what))
+            (key,) = abi.GET_ECDSA_KEY.decode(parse_bytes(outcome, what))
             if len(key) not in (0, 20):
                 raise ChainError(f"read {what} at {self.rpc.endpoint}: {len(key)} bytes are no address")
         else:
-            key = octets(outcome, what, size=192)
+            key = parse_bytes(outcome, what, size=192)
         return key if any(key) else f"no {CURVES[self.curve]} key is registered"
 
 
 def _parse_members(answer: Json, block: BlockRef) -> tuple[OperatorAddress, ...]:
     where = f"operator set at block {block.number}"
-    (listed,) = abi.GET_MEMBERS.decode(octets(answer, where))
+    (listed,) = abi.GET_MEMBERS.decode(parse_bytes(answer, where))
     members = sorted(OperatorAddress(bytes.fromhex(text[2:])) for text in listed)
     if len(members) > MAX_MEMBERS or len(set(members)) != len(members):
         raise ChainError(f"read {where}: {len(members)} members, too many or one twice")
@@ -102,6 +108,6 @@ def _parse_members(answer: Json, block: BlockRef) -> tuple[OperatorAddress, ...]
 def _parse_socket(member: OperatorAddress, outcome: Json | RpcRefusedError) -> str:
     if isinstance(outcome, RpcRefusedError):
         return ""
-    (raw,) = abi.GET_SOCKET.decode(octets(outcome, f"socket of operator {hexed(member)}"))
+    (raw,) = abi.GET_SOCKET.decode(parse_bytes(outcome, f"socket of operator {to_hex(member)}"))
     text: str = raw[: 4 * MAX_SOCKET_CHARACTERS].decode("utf-8", "replace")
     return text[:MAX_SOCKET_CHARACTERS]

@@ -10,7 +10,7 @@ from eigenkms.types import BlockRef
 
 
 class ProviderState(Enum):
-    """What is known of an endpoint; those that come first are asked first."""
+    """The state of an endpoint, in the order in which endpoints are used."""
 
     OK = "ok"
     UNTRIED = "untried"
@@ -37,7 +37,10 @@ class WrongChainError(ChainError):
 
 @dataclass(frozen=True, slots=True)
 class ProviderStatus:
-    """An endpoint as it is shown. ``latency`` is that of the last answer, in seconds; ``head`` its newest block."""
+    """An endpoint as it is shown.
+
+    ``latency`` is that of the last answer, in seconds; ``head`` its newest block.
+    """
 
     endpoint: str
     state: ProviderState
@@ -48,7 +51,10 @@ class ProviderStatus:
 
 
 class Provider:
-    """One endpoint and what is known of it. ``index`` is its place in the configuration, from 0."""
+    """One endpoint and what is known of it.
+
+    ``index`` is its place in the configuration, from 0.
+    """
 
     def __init__(self, index: int, rpc: JsonRpc) -> None:
         self.index = index
@@ -69,7 +75,10 @@ class Provider:
 
     @property
     def rank(self) -> tuple[int, int, int]:
-        """Where it stands in the order in which they are asked. Among stale ones the one that is furthest comes first."""
+        """Return its place in the order of use.
+
+        Among stale endpoints the one with the highest head comes first.
+        """
         level = RANK.get(self.state, len(RANK))
         behind = -self.head.number if self.state is ProviderState.STALE and self.head else 0
         return level, behind, self.index

@@ -1,4 +1,4 @@
-"""What is known of the RPC endpoints of one chain: which may be used, in which order, and why.
+"""The health of the RPC endpoints of one chain: which may be used, in which order.
 
 An endpoint is trusted with nothing before it has stated the right chain id. One that states another id is left out and
 logged as an error. An endpoint that fails is passed over until a probe finds it well. An endpoint is *stale* if its
@@ -15,7 +15,7 @@ import trio
 
 from eigenkms.chain.provider import RANK, Provider, ProviderState, ProviderStatus, WrongChainError
 from eigenkms.chain.rpc import JsonRpc, RpcAnswerError, RpcTooLargeError, RpcUnavailableError
-from eigenkms.chain.values import Json, quantity
+from eigenkms.chain.rpc_values import Json, parse_quantity
 from eigenkms.errors import ChainError
 from eigenkms.types import BlockRef
 
@@ -52,15 +52,21 @@ class ProviderHealth:
         return ProviderState.STALE in states and not states & {ProviderState.OK, ProviderState.UNTRIED}
 
     def candidates(self, without: Collection[Provider] = ()) -> list[Provider]:
-        """Return the endpoints to use, in order. Those that fail, or serve another chain, only if there are no others."""
+        """Return the endpoints to use, in order.
+
+        Those that fail, or serve another chain, only if there are no others.
+        """
         ranked = sorted((p for p in self.providers if p not in without), key=lambda provider: provider.rank)
         good = [provider for provider in ranked if provider.state in RANK]
         failing = [provider for provider in ranked if provider.state is ProviderState.FAILING]
         return good or failing or ranked
 
     def check_chain(self, provider: Provider, answer: Json) -> None:
-        """Mark an endpoint as verified by its answer to eth_chainId. Raises WrongChainError."""
-        chain_id = quantity(answer, f"chain id at {provider.rpc.endpoint}", bits=256)
+        """Mark an endpoint as verified by its answer to eth_chainId.
+
+        Raises WrongChainError.
+        """
+        chain_id = parse_quantity(answer, f"chain id at {provider.rpc.endpoint}", bits=256)
         if chain_id != self.chain_id:
             provider.verified = False
             raise WrongChainError(
@@ -92,7 +98,10 @@ class ProviderHealth:
         self._set_state(provider, ProviderState.WRONG_CHAIN if wrong else ProviderState.FAILING)
 
     def record_answer(self, provider: Provider) -> None:
-        """Record that an endpoint answered; it becomes the one in use if it is the first to use."""
+        """Record that an endpoint answered.
+
+        It becomes the one in use if it is the first to use.
+        """
         provider.failures = 0
         if provider.state not in RANK or provider.state is ProviderState.UNTRIED:
             self._set_state(provider, self._state_of(provider))
@@ -154,7 +163,10 @@ class ProviderHealth:
             log.log(level, "%s is not used (%s): %s", provider.rpc.endpoint, state.value, provider.last_error)
 
     def _log_level(self, state: ProviderState, before: ProviderState) -> int:
-        """Return the level at which a change is logged. The caller reports the failure of the only endpoint."""
+        """Return the level at which a change is logged.
+
+        The caller reports the failure of the only endpoint.
+        """
         if state is ProviderState.WRONG_CHAIN:
             return logging.ERROR
         if state is ProviderState.OK:

@@ -13,7 +13,7 @@ import trio
 from eigenkms.chain.provider import RANK, Provider, ProviderState
 from eigenkms.chain.provider_health import ProviderHealth
 from eigenkms.chain.rpc import Request, RpcUnavailableError
-from eigenkms.chain.values import block_ref, hexed
+from eigenkms.chain.rpc_values import parse_block, to_hex
 from eigenkms.errors import ChainError
 
 PROBE_SECONDS: Final = 2.0
@@ -29,7 +29,10 @@ log = logging.getLogger("eigenkms.chain.rpc_pool")
 
 
 class ProviderProbes:
-    """Probes of all endpoints. ``split`` states what each has of one block, while they are on different forks."""
+    """Probes of all endpoints.
+
+    ``split`` states what each has of one block, while they are on different forks.
+    """
 
     def __init__(self, health: ProviderHealth) -> None:
         self.split: str | None = None
@@ -59,7 +62,7 @@ class ProviderProbes:
             with trio.fail_after(PROBE_SECONDS):
                 chain_id, newest = await provider.rpc.batch(requests)
             self._health.check_chain(provider, chain_id)
-            provider.head = block_ref(newest, f"the latest block at {provider.rpc.endpoint}")
+            provider.head = parse_block(newest, f"the latest block at {provider.rpc.endpoint}")
         except trio.TooSlowError:
             late = f"probe {provider.rpc.endpoint}: no answer within {PROBE_SECONDS:g} s"
             self._health.record_failure(provider, RpcUnavailableError(late))
@@ -96,15 +99,18 @@ class ProviderProbes:
                 nursery.start_soon(self._read_hash, provider, number, hashes)
         if len(set(hashes.values())) < 2:
             return None
-        each = (f"{p.rpc.endpoint} has {hexed(hashes[p])}" for p in self._health.providers if p in hashes)
+        each = (f"{p.rpc.endpoint} has {to_hex(hashes[p])}" for p in self._health.providers if p in hashes)
         return f"of block {number} {', '.join(each)}"
 
     async def _read_hash(self, provider: Provider, number: int, hashes: dict[Provider, bytes]) -> None:
-        """Read the hash of a block. An endpoint that fails is left out; probes find out why."""
+        """Read the hash of a block.
+
+        An endpoint that fails is left out; probes find out why.
+        """
         try:
             with trio.move_on_after(PROBE_SECONDS):
                 answer = await provider.rpc.call("eth_getBlockByNumber", hex(number), False)
-                hashes[provider] = block_ref(answer, f"block {number} at {provider.rpc.endpoint}").hash
+                hashes[provider] = parse_block(answer, f"block {number} at {provider.rpc.endpoint}").hash
         except ChainError as error:
             log.debug("compare RPCs: %s", error)
 

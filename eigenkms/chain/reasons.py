@@ -1,13 +1,13 @@
-"""What a provider says for itself when it does not answer: the words in its error, wherever it puts them.
+"""Find the words of a provider in its error, wherever it puts them.
 
-JSON-RPC 2.0 has them in ``error.message``, and sometimes the part that matters in ``error.data``; gateways before the node answer
-with an HTTP status and a body of their own: an error object, ``{"message": …}``, or a line of text. Pages of HTML say nothing.
+JSON-RPC 2.0 has them in ``error.message``, and sometimes the part that matters in ``error.data``. Gateways before the node answer
+with an HTTP status and a body of their own: an error object, ``{"message": …}``, or a line of text. Pages of HTML have no reason.
 """
 
 from typing import Final
 
 from eigenkms import bounded_json
-from eigenkms.chain.values import Json
+from eigenkms.chain.rpc_values import Json
 
 MAX_BODY_BYTES: Final = 4096
 """Of an HTTP error, looked at for words."""
@@ -28,7 +28,10 @@ def reason_in(value: Json) -> str:
 
 
 def reason_in_body(body: bytes) -> str:
-    """Return the words in the body of an HTTP error, untrusted; an empty text for HTML and what is no text."""
+    """Return the words in the body of an HTTP error, untrusted.
+
+    An empty text for HTML and what is no text.
+    """
     try:
         text = body.decode()
         return reason_in(bounded_json.loads(text))

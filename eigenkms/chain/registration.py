@@ -1,7 +1,7 @@
-"""An operator's life on chain: becoming an operator, registering its key, joining and leaving the set.
+"""The calls of an operator on chain: register, join the set, leave it.
 
-The order that the contracts ask for: the AVS's owner puts the operator on the allow-list; the account registers as an operator; its
-key is registered with a proof of possession; then it joins the set with its socket. What is missing is told by name.
+The contracts require this order: the AVS's owner puts the operator on the allow-list; the account registers as an operator; its
+key is registered with a proof of possession; then it joins the set with its socket. An error names the missing step.
 
 The digest under a key's proof is computed here (``operator_keys``), and compared with what the key registrar says it is: a node
 that serves another chain, or lies, cannot make the key sign anything else.
@@ -16,8 +16,8 @@ from eigenkms.chain import abi
 from eigenkms.chain.config import Deployment
 from eigenkms.chain.operator_keys import CURVES, Bn254Key, OperatorKey, registration_digest
 from eigenkms.chain.rpc import Rpc
+from eigenkms.chain.rpc_values import parse_bytes, to_hex
 from eigenkms.chain.transactions import Receipt, Sender
-from eigenkms.chain.values import hexed, octets
 from eigenkms.crypto import bn254
 from eigenkms.errors import ChainError
 
@@ -37,7 +37,10 @@ def gas_of_socket(socket: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One transaction, before it is signed. ``what`` names the action in messages; ``gas`` is the limit."""
+    """One transaction, before it is signed.
+
+    ``what`` names the action in messages; ``gas`` is the limit.
+    """
 
     what: str
     contract: str
@@ -61,42 +64,47 @@ def _set_of(contracts: Deployment) -> tuple[bytes, int]:
 
 
 async def _read(rpc: Rpc, to: bytes, function: abi.Function, *values: object) -> object:
-    answer = await rpc.call("eth_call", {"to": hexed(to), "data": hexed(function.encode(*values))}, "latest")
-    return function.decode(octets(answer, f"answer of {function.name}"))[0]
+    answer = await rpc.call(
+        "eth_call", {"to": to_hex(to), "data": to_hex(function.encode(*values))}, "latest"
+    )
+    return function.decode(parse_bytes(answer, f"answer of {function.name}"))[0]
 
 
 # --- the calls, by who must send them
 
 
 def call_register_as_operator(contracts: Deployment, operator: bytes, metadata_uri: str = "") -> Call:
-    """By the account that becomes an operator."""
-    what, arguments = f"register {hexed(operator)} as an operator", (bytes(20), 0, metadata_uri)
+    """Return the call that registers an account as an operator; the account sends it."""
+    what, arguments = f"register {to_hex(operator)} as an operator", (bytes(20), 0, metadata_uri)
     to = contracts.delegation_manager
     return Call(what, "delegation manager", to, abi.REGISTER_AS_OPERATOR, arguments, GAS_OPERATOR)
 
 
 def call_allow(contracts: Deployment, operator: bytes) -> Call:
-    """By the registrar's owner: let ``operator`` join the set."""
-    what, arguments = f"allow operator {hexed(operator)} to join", (_set_of(contracts), operator)
+    """Return the call that lets ``operator`` join; the registrar's owner sends it."""
+    what, arguments = f"allow operator {to_hex(operator)} to join", (_set_of(contracts), operator)
     return Call(what, "AVS registrar", contracts.registrar, abi.ADD_TO_ALLOWLIST, arguments, GAS_ALLOWLIST)
 
 
 def call_disallow(contracts: Deployment, operator: bytes) -> Call:
-    """By the registrar's owner: let ``operator`` join no more. A member stays one."""
-    what, arguments = f"take operator {hexed(operator)} off the allow-list", (_set_of(contracts), operator)
+    """Return the call that lets ``operator`` join no more; the registrar's owner sends it.
+
+    A member stays one.
+    """
+    what, arguments = f"take operator {to_hex(operator)} off the allow-list", (_set_of(contracts), operator)
     return Call(
         what, "AVS registrar", contracts.registrar, abi.REMOVE_FROM_ALLOWLIST, arguments, GAS_ALLOWLIST
     )
 
 
 async def call_register_key(rpc: Rpc, contracts: Deployment, operator: bytes, key: OperatorKey) -> Call:
-    """By the operator: register its key for the set, with its proof of possession.
+    """Return the call that registers a key with its proof; the operator sends it.
 
     Raises ChainError, also if the key registrar asks to sign another message than the one computed here.
     """
     digest = await _agreed_digest(rpc, contracts, operator, key)
     return Call(
-        f"register the {CURVES[key.curve]} key of operator {hexed(operator)}",
+        f"register the {CURVES[key.curve]} key of operator {to_hex(operator)}",
         "key registrar",
         contracts.key_registrar,
         abi.REGISTER_KEY,
@@ -120,18 +128,18 @@ async def _agreed_digest(rpc: Rpc, contracts: Deployment, operator: bytes, key: 
 
 
 def call_deregister_key(contracts: Deployment, operator: bytes) -> Call:
-    """By the operator: give up its key, for good."""
-    what, arguments = f"deregister the key of operator {hexed(operator)}", (operator, _set_of(contracts))
+    """Return the call that gives up a key permanently; the operator sends it."""
+    what, arguments = f"deregister the key of operator {to_hex(operator)}", (operator, _set_of(contracts))
     return Call(
         what, "key registrar", contracts.key_registrar, abi.DEREGISTER_KEY, arguments, GAS_DEREGISTER_KEY
     )
 
 
 def call_join(contracts: Deployment, operator: bytes, socket: str) -> Call:
-    """By the operator: join the set, with a socket (a multiaddr as text)."""
+    """Return the call that joins the set with a socket, a multiaddr; the operator sends it."""
     params = (contracts.avs, [contracts.operator_set_id], encode(("string",), (socket,)))
     return Call(
-        f"register operator {hexed(operator)} for the operator set",
+        f"register operator {to_hex(operator)} for the operator set",
         "allocation manager",
         contracts.allocation_manager,
         abi.REGISTER_FOR_SETS,
@@ -141,10 +149,10 @@ def call_join(contracts: Deployment, operator: bytes, socket: str) -> Call:
 
 
 def call_leave(contracts: Deployment, operator: bytes) -> Call:
-    """By the operator, or the AVS: ``operator`` leaves the set."""
+    """Return the call by which ``operator`` leaves; the operator or the AVS sends it."""
     params = (operator, contracts.avs, [contracts.operator_set_id])
     return Call(
-        f"deregister operator {hexed(operator)} from the operator set",
+        f"deregister operator {to_hex(operator)} from the operator set",
         "allocation manager",
         contracts.allocation_manager,
         abi.DEREGISTER_FROM_SETS,
@@ -154,8 +162,8 @@ def call_leave(contracts: Deployment, operator: bytes) -> Call:
 
 
 def call_update_socket(contracts: Deployment, operator: bytes, socket: str) -> Call:
-    """By the operator: publish another socket."""
-    what, gas = f"update the socket of operator {hexed(operator)}", gas_of_socket(socket)
+    """Return the call that publishes another socket; the operator sends it."""
+    what, gas = f"update the socket of operator {to_hex(operator)}", gas_of_socket(socket)
     return Call(what, "AVS registrar", contracts.registrar, abi.UPDATE_SOCKET, (operator, socket), gas)
 
 
@@ -168,19 +176,28 @@ async def register_as_operator(operator: Sender, contracts: Deployment, *, metad
 
 
 async def add_to_allowlist(owner: Sender, contracts: Deployment, operator: bytes) -> Receipt:
-    """Let ``operator`` (20 bytes) join the set. The sender must be the registrar's owner. Raises ChainError."""
+    """Let ``operator`` (20 bytes) join the set.
+
+    The sender must be the registrar's owner. Raises ChainError.
+    """
     return await perform(owner, call_allow(contracts, operator))
 
 
 async def register_bn254_key(operator: Sender, contracts: Deployment, key: bn254.KeyPair) -> Receipt:
-    """Register the sender's signing key for the set, with its proof of possession. Raises ChainError."""
+    """Register the sender's signing key for the set, with its proof of possession.
+
+    Raises ChainError.
+    """
     return await perform(
         operator, await call_register_key(operator.rpc, contracts, operator.address, Bn254Key(key))
     )
 
 
 async def deregister_key(operator: Sender, contracts: Deployment) -> Receipt:
-    """Give up the sender's key, for good: it can never be registered again. Raises ChainError while slashable."""
+    """Give up the sender's key, for good: it can never be registered again.
+
+    Raises ChainError while slashable.
+    """
     return await perform(operator, call_deregister_key(contracts, operator.address))
 
 
@@ -190,7 +207,10 @@ async def register_for_operator_set(operator: Sender, contracts: Deployment, soc
 
 
 async def deregister(sender: Sender, contracts: Deployment, operator: bytes | None = None) -> Receipt:
-    """Leave the set; an AVS may name another ``operator`` to remove it. Raises ChainError."""
+    """Leave the set; an AVS may name another ``operator`` to remove it.
+
+    Raises ChainError.
+    """
     return await perform(sender, call_leave(contracts, sender.address if operator is None else operator))
 
 
@@ -201,5 +221,5 @@ async def update_socket(operator: Sender, contracts: Deployment, socket: str) ->
 
 async def transfer(sender: Sender, to: bytes, wei: int) -> Receipt:
     """Send ether. Raises ChainError."""
-    what = f"send {wei} wei to {hexed(to)}"
+    what = f"send {wei} wei to {to_hex(to)}"
     return await sender.send(what, to, b"", gas=GAS_TRANSFER, value=wei)

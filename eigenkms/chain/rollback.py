@@ -18,7 +18,7 @@ from eigenkms.chain.logs import EventLog, LogQuery, last_before
 from eigenkms.chain.operator_set import OperatorSetAt
 from eigenkms.chain.pinned_set_reader import PinnedSetReader
 from eigenkms.chain.rpc import pin
-from eigenkms.chain.values import hexed
+from eigenkms.chain.rpc_values import to_hex
 from eigenkms.errors import ChainError
 from eigenkms.types import BlockRef, OperatorAddress
 
@@ -46,13 +46,16 @@ async def roll_back(chain: PinnedSetReader, block: BlockRef) -> OperatorSetAt:
 
 
 def members_before(now: tuple[OperatorAddress, ...], moves: list[EventLog]) -> tuple[OperatorAddress, ...]:
-    """Return the members before ``moves``, which lead in chain order to ``now``. Raises ChainError if they cannot."""
+    """Return the members before ``moves``, which lead in chain order to ``now``.
+
+    Raises ChainError if they cannot.
+    """
     members = set(now)
     for move in reversed(moves):
         operator, was_added = _operator(move), move.topics[0] == abi.ADDED
         if was_added != (operator in members):
             raise ChainError(
-                f"undo membership events: those of operator {hexed(operator)} contradict the set"
+                f"undo membership events: those of operator {to_hex(operator)} contradict the set"
             )
         members.symmetric_difference_update({operator})
     return tuple(sorted(members))
@@ -75,5 +78,5 @@ async def _key_at(chain: PinnedSetReader, member: OperatorAddress, block: BlockR
     try:
         _, _, key = decode((abi.SET, "uint8", "bytes"), newest.data)
     except (DecodingError, OverflowError) as exc:
-        raise ChainError(f"read registered key of operator {hexed(member)}: the event does not fit") from exc
+        raise ChainError(f"read registered key of operator {to_hex(member)}: the event does not fit") from exc
     return bytes(key) if len(key) == 192 else _NO_KEY

@@ -1,16 +1,15 @@
-"""A JSON-RPC client that believes nothing.
+"""A JSON-RPC client that trusts no answer.
 
-The node at the other end may be down, behind a proxy that answers HTML, rate limited, or hostile. So each call has
-one deadline for everything (connection, retries, body); bodies are read up to a size bound, uncompressed; the JSON
-is checked for shape, version and request ids; and whatever is wrong becomes a ``ChainError`` that names the method
-and the endpoint, and what the other end says for itself (``reasons``) without the secrets of its URL (``endpoints``).
+The node at the other end may be down, behind a proxy that answers HTML, rate limited, or hostile. So each call has one
+deadline for everything (connection, retries, body). Bodies are read up to a size bound, uncompressed. The JSON is checked for
+shape, version and request ids. Every fault becomes a ``ChainError`` that names the method and the endpoint, with the
+provider's own words (``reasons``) and without the secrets of its URL (``endpoints``).
 
-Many providers take no batches, or short ones, each with an error of its own: an error object in place of the list, a shorter list,
-an HTTP status, a refusal of each call. So when a batch was not answered as one, its first call is made alone; if that is
-answered, the endpoint is asked one by one from then on.
+Many providers take no batches, or short ones, each with an error of its own: an error object in place of the list, a shorter
+list, an HTTP status, a refusal of each call. So if a batch was not answered as one, its first call is made alone. If that is
+answered, the endpoint gets single calls from then on.
 
-Only the transport is retried (``transport``). An answer is never retried, whatever it says. ``retry=False`` is for requests that
-change something.
+Only the transport is retried (``transport``). An answer is never retried. ``retry=False`` is for requests that change something.
 """
 
 import json
@@ -24,6 +23,7 @@ import trio
 
 from eigenkms import bounded_json
 from eigenkms.chain.reasons import reason_in
+from eigenkms.chain.rpc_values import Json, excerpt, parse_object, to_hex
 from eigenkms.chain.transport import (
     ATTEMPTS,
     REASON_CHARACTERS,
@@ -32,7 +32,6 @@ from eigenkms.chain.transport import (
     RpcTooLargeError,
     RpcUnavailableError,
 )
-from eigenkms.chain.values import Json, excerpt, hexed, mapping
 from eigenkms.errors import ChainError
 
 __all__ = [
@@ -84,13 +83,13 @@ class RpcRefusedError(ChainError):
 
     @property
     def is_revert(self) -> bool:
-        """Whether the contract itself refused the call, as opposed to the node."""
+        """Return whether the contract itself refused the call, as opposed to the node."""
         return self.code == 3 or "revert" in self.text.lower()
 
 
 def pin(block_hash: bytes) -> BlockPin:
-    """The block parameter that makes a read fail rather than answer from another block (EIP-1898)."""
-    return BlockPin({"blockHash": hexed(block_hash), "requireCanonical": True})
+    """Return the block parameter that makes a read fail rather than answer from another block (EIP-1898)."""
+    return BlockPin({"blockHash": to_hex(block_hash), "requireCanonical": True})
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +102,11 @@ class RpcStatistics:
 
 
 class Rpc(Protocol):
-    """What readers and senders need: one endpoint (``JsonRpc``) or several (``providers.RpcPool``)."""
+    """The interface of one endpoint (``JsonRpc``) or several (``rpc_pool.RpcPool``)."""
 
     @property
     def endpoint(self) -> str:
-        """Who answers, for messages; nothing in it is secret."""
+        """Return the endpoint for messages; it holds no secret."""
         ...
 
     async def call(self, method: str, *params: Json, retry: bool = True) -> Json: ...
@@ -120,7 +119,9 @@ class Rpc(Protocol):
 
 
 class JsonRpc:
-    """One endpoint, with pooled connections. Use as ``async with JsonRpc(url) as rpc``; safe for many tasks at once.
+    """One endpoint, with pooled connections.
+
+    Use as ``async with JsonRpc(url) as rpc``; safe for many tasks at once.
 
     ``deadline`` is in seconds and bounds each call as a whole, retries included. ``label`` tells endpoints of one host apart in
     messages.
@@ -153,7 +154,7 @@ class JsonRpc:
         return RpcStatistics(self._requests, self._http.retries, self._http.failures)
 
     async def call(self, method: str, *params: Json, retry: bool = True) -> Json:
-        """The result of one call.
+        """Return the result of one call.
 
         Raises RpcUnavailableError, RpcAnswerError or RpcRefusedError (all ChainError).
         """
@@ -163,13 +164,19 @@ class JsonRpc:
         return _accepted(self._result(method, number, answer))
 
     async def batch(self, requests: Sequence[Request]) -> tuple[Json, ...]:
-        """The results of many calls, in their order; raises the first refusal. See ``batch_outcomes``."""
+        """Return the results of many calls, in their order; raises the first refusal.
+
+        See ``batch_outcomes``.
+        """
         return tuple(_accepted(outcome) for outcome in await self.batch_outcomes(requests))
 
     async def batch_outcomes(
         self, requests: Sequence[Request], *, retry: bool = True
     ) -> tuple[Json | RpcRefusedError, ...]:
-        """As ``batch``, with a refusal standing in the place of its result. At most MAX_BATCH calls a round trip."""
+        """Return the results as ``batch``, each refusal in the place of its result.
+
+        At most MAX_BATCH calls a round trip.
+        """
         outcomes: list[Json | RpcRefusedError] = []
         for start in range(0, len(requests), MAX_BATCH):
             outcomes += await self._one_batch(requests[start : start + MAX_BATCH], retry)
@@ -193,7 +200,7 @@ class JsonRpc:
         return await self._one_by_one(requests)
 
     async def _is_answered_alone(self, request: Request, of_batch: ChainError) -> bool:
-        """Whether a call is answered by itself, or at least not with what its batch was answered with."""
+        """Return whether a single call gets another answer than its batch did."""
         try:
             outcome = await self._single(request, retry=False)
         except ChainError:
@@ -210,7 +217,7 @@ class JsonRpc:
             return refusal
 
     async def _one_by_one(self, requests: Sequence[Request]) -> list[Json | RpcRefusedError]:
-        """As a batch, with the deadline of one: each call by itself, a few at a time."""
+        """Make each call by itself, a few at a time, within the deadline of a batch."""
         outcomes: list[Json | RpcRefusedError] = [None] * len(requests)
         failures: list[ChainError] = []
         waiting = iter(enumerate(requests))
@@ -250,7 +257,7 @@ class JsonRpc:
             self._reject(name, "the answer is not a list with one entry for each request", answers)
         by_id: dict[int, Json] = {}
         for answer in answers:
-            number = mapping(answer, f"{name} at {self.endpoint}").get("id")
+            number = parse_object(answer, f"{name} at {self.endpoint}").get("id")
             if type(number) is not int or number not in ids or number in by_id:
                 self._reject(name, "an answer has an id that was not asked, or twice the same")
             by_id[number] = answer
@@ -317,7 +324,7 @@ class JsonRpc:
 
 
 def _is_of_batch(outcome: Json | RpcRefusedError) -> bool:
-    """Whether a call was refused because of the batch that it was in."""
+    """Return whether a call was refused because of the batch that it was in."""
     return isinstance(outcome, RpcRefusedError) and not outcome.is_revert and "batch" in outcome.text.lower()
 
 
@@ -337,7 +344,7 @@ def _accepted(outcome: Json | RpcRefusedError) -> Json:
 
 
 def _revert_data(value: Json) -> bytes:
-    """The bytes that a reverting contract returned, or none where the node does not say."""
+    """Return the bytes that a reverting contract returned, or none where the node does not say."""
     if not isinstance(value, str) or not value.startswith("0x"):
         return b""
     try:

@@ -23,7 +23,7 @@ from eigenkms.chain.operator_set_reader import OperatorSetReader
 from eigenkms.chain.provider import Provider, ProviderState
 from eigenkms.chain.rpc import Rpc, RpcUnavailableError
 from eigenkms.chain.rpc_pool import RpcPool
-from eigenkms.chain.values import hexed
+from eigenkms.chain.rpc_values import to_hex
 from eigenkms.errors import ChainError
 from eigenkms.types import BlockRef, OperatorAddress
 
@@ -54,7 +54,7 @@ class _RpcAnswer(NamedTuple):
         if self.block_hash is None:
             return "no such block"
         members = f"{len(self.operators)} operators" if self.operators or self.rejected else "no operators"
-        return f"{hexed(self.block_hash)} with {members}"
+        return f"{to_hex(self.block_hash)} with {members}"
 
 
 @dataclass(slots=True)

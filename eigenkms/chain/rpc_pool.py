@@ -35,7 +35,7 @@ from eigenkms.chain.rpc import (
     RpcTooLargeError,
     RpcUnavailableError,
 )
-from eigenkms.chain.values import Json
+from eigenkms.chain.rpc_values import Json
 from eigenkms.errors import ChainError, InputError
 
 T = TypeVar("T")
@@ -44,7 +44,10 @@ MAX_PROVIDERS: Final = 8
 
 
 class RpcPool:
-    """The endpoints as one ``Rpc``. Made by ``open_pool``; safe for many tasks at once."""
+    """The endpoints as one ``Rpc``.
+
+    Made by ``open_pool``; safe for many tasks at once.
+    """
 
     def __init__(self, health: ProviderHealth, probes: ProviderProbes, *, deadline: float) -> None:
         self.health: Final = health
@@ -82,7 +85,7 @@ class RpcPool:
 
     @property
     def disagreements(self) -> int:
-        """Return the number of boundaries about which the endpoints disagreed, since the pool was opened."""
+        """Return the number of boundaries about which the endpoints disagreed."""
         return self.health.disagreements
 
     @property
@@ -91,13 +94,13 @@ class RpcPool:
         return self.probes.split
 
     def witnesses(self) -> tuple[Provider, ...]:
-        """Return the endpoints that may be compared: all that work, or else those that ``call`` would use."""
+        """Return the endpoints to compare: all that work, or those that ``call`` would use."""
         return tuple(sorted(self.health.candidates(), key=lambda provider: provider.index))
 
     # ------------------------------------------------------------------------------------------------ asking
 
     async def call(self, method: str, *params: Json, retry: bool = True) -> Json:
-        """As ``JsonRpc.call``, at the first endpoint that can answer."""
+        """Call as ``JsonRpc.call``, at the first endpoint that can answer."""
 
         async def ask(provider: Provider) -> Json:
             await self._verify(provider)
@@ -106,7 +109,7 @@ class RpcPool:
         return await self._first(method, ask, retry=retry)
 
     async def batch(self, requests: Sequence[Request]) -> tuple[Json, ...]:
-        """As ``JsonRpc.batch``, each round trip at the first endpoint that can answer."""
+        """Call as ``JsonRpc.batch``, each round trip at the first endpoint that can answer."""
         outcomes = await self.batch_outcomes(requests)
         for outcome in outcomes:
             if isinstance(outcome, RpcRefusedError):
@@ -114,14 +117,16 @@ class RpcPool:
         return tuple(outcome for outcome in outcomes if not isinstance(outcome, RpcRefusedError))
 
     async def batch_outcomes(self, requests: Sequence[Request]) -> tuple[Json | RpcRefusedError, ...]:
-        """As ``JsonRpc.batch_outcomes``, each round trip at the first endpoint that can answer."""
+        """Call as ``JsonRpc.batch_outcomes``, at the first endpoint that can answer."""
         outcomes: list[Json | RpcRefusedError] = []
         for start in range(0, len(requests), MAX_BATCH):
             outcomes += await self._one_batch(requests[start : start + MAX_BATCH])
         return tuple(outcomes)
 
     async def at_one(self, read: Callable[[JsonRpc], Awaitable[T]]) -> T:
-        """Return the result of ``read``, all of whose calls go to one endpoint; on ChainError it begins again at the next.
+        """Return the result of ``read``, all of whose calls go to one endpoint.
+
+        On ChainError it begins again at the next.
 
         Each call has the deadline of ``JsonRpc``. ``read`` bounds the number of its calls.
         """
@@ -196,7 +201,10 @@ class RpcPool:
 
     @staticmethod
     async def _pause(attempt: int, candidates: Sequence[Provider], deadline: float) -> bool:
-        """Wait before the next round, as long as the endpoints demand; return False if the deadline would pass."""
+        """Wait before the next round, as long as the endpoints demand.
+
+        Return False if the deadline would pass.
+        """
         now = trio.current_time()
         pause = transport.FIRST_PAUSE_SECONDS * 2.0 ** (attempt - 1) if attempt else 0.0
         resume = max(now + pause, min(provider.not_before for provider in candidates))
@@ -254,7 +262,7 @@ def _summary(name: str, failures: Sequence[ChainError]) -> ChainError:
 async def open_pool(
     urls: Sequence[str], chain_id: int, *, stale_seconds: float = STALE_SECONDS, watch: bool = True
 ) -> AsyncIterator[RpcPool]:
-    """Connect to all endpoints, the preferred one first, and watch them as long as the context lasts.
+    """Connect to all endpoints, the preferred one first, and watch them.
 
     ``watch`` False leaves a single endpoint unwatched. Endpoints that are down or wrong raise nothing here: calls raise when none
     is left. Raises ``InputError`` for text that is no URL, and for more than ``MAX_PROVIDERS``.

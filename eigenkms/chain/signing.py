@@ -1,8 +1,8 @@
-"""Who signs transactions: a key in this process, or a web3signer that holds it elsewhere.
+"""Sign transactions: by a key in this process, or by a remote web3signer.
 
-A remote signer is believed no further than its answer can be checked: what comes back must be exactly the transaction that
-was asked for (type 2 of EIP-2718, fields of EIP-1559), signed by the account. The hash of a transaction is Keccak-256 of
-its raw bytes. What knows of accounts is imported where one signs: it costs half a second, and most commands send nothing.
+A remote signer is trusted no further than its answer can be checked: it must return exactly the requested transaction
+ (type 2 of EIP-2718, fields of EIP-1559), signed by the account. The hash of a transaction is Keccak-256 of
+its raw bytes. Account libraries are imported at the first signature: that takes half a second, and most commands send nothing.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from eth_utils.exceptions import ValidationError
 from rlp.exceptions import RLPException
 
 from eigenkms.chain.rpc import JsonRpc, RpcRefusedError
-from eigenkms.chain.values import Json, hexed, octets
+from eigenkms.chain.rpc_values import Json, parse_bytes, to_hex
 from eigenkms.errors import ChainError, InputError, VerificationError
 
 Fields = Mapping[str, Any]
@@ -28,18 +28,24 @@ _NUMBERS: Final = ("chainId", "nonce", "maxPriorityFeePerGas", "maxFeePerGas", "
 
 
 class Signer(Protocol):
-    """What signs for one account."""
+    """A signer for one account."""
 
     @property
     def address(self) -> bytes:
         """Of the account, 20 bytes."""
 
     async def sign(self, fields: Fields) -> bytes:
-        """The raw transaction. Raises ChainError or VerificationError if there is none that can be sent."""
+        """Return the raw transaction.
+
+        Raises ChainError or VerificationError if there is none that can be sent.
+        """
 
 
 class LocalSigner:
-    """Holds an account's private key (32 bytes); its repr does not. Raises InputError for what is no key."""
+    """Holds an account's private key (32 bytes); its repr does not.
+
+    Raises InputError for what is no key.
+    """
 
     def __init__(self, private_key: bytes) -> None:
         from eth_account import Account
@@ -51,7 +57,7 @@ class LocalSigner:
         self.address: Final = bytes.fromhex(self._account.address[2:])
 
     def __repr__(self) -> str:
-        return f"<LocalSigner {hexed(self.address)} key redacted>"
+        return f"<LocalSigner {to_hex(self.address)} key redacted>"
 
     async def sign(self, fields: Fields) -> bytes:
         signed = await trio.to_thread.run_sync(self._account.sign_transaction, dict(fields))
@@ -59,17 +65,20 @@ class LocalSigner:
 
 
 class RemoteSigner:
-    """An account whose key a web3signer (eth1 mode, ``eth_signTransaction``) holds. ``rpc`` is a connection to it."""
+    """An account whose key a web3signer (eth1 mode, ``eth_signTransaction``) holds.
+
+    ``rpc`` is a connection to it.
+    """
 
     def __init__(self, rpc: JsonRpc, address: bytes) -> None:
         self._rpc = rpc
         self.address: Final = address
 
     def __repr__(self) -> str:
-        return f"<RemoteSigner {hexed(self.address)} at {self._rpc.endpoint}>"
+        return f"<RemoteSigner {to_hex(self.address)} at {self._rpc.endpoint}>"
 
     async def sign(self, fields: Fields) -> bytes:
-        what = f"sign with {hexed(self.address)} at {self._rpc.endpoint}"
+        what = f"sign with {to_hex(self.address)} at {self._rpc.endpoint}"
         try:
             answer = await self._rpc.call("eth_signTransaction", self._request(fields))
         except RpcRefusedError as refusal:
@@ -82,14 +91,14 @@ class RemoteSigner:
                 f"{what}: {str(error).partition(': ')[2]}",
                 hint="check web3signer_url, and that the signer is up; nothing was sent",
             ) from error
-        raw = octets(answer, "transaction that the signer signed")
+        raw = parse_bytes(answer, "transaction that the signer signed")
         check_signed(raw, fields, self.address, what)
         return raw
 
     def _request(self, fields: Fields) -> dict[str, Json]:
         request: dict[str, Json] = {name: hex(fields[name]) for name in (*_NUMBERS, "value", "type")}
-        request |= {"from": hexed(self.address), "data": fields["data"]}
-        return request | {"to": hexed(fields["to"])} if "to" in fields else request
+        request |= {"from": to_hex(self.address), "data": fields["data"]}
+        return request | {"to": to_hex(fields["to"])} if "to" in fields else request
 
 
 def check_signed(raw: bytes, fields: Fields, address: bytes, what: str) -> None:
@@ -112,7 +121,10 @@ def check_signed(raw: bytes, fields: Fields, address: bytes, what: str) -> None:
 
 
 def _unsigned(fields: Fields) -> list[Any]:
-    """The nine fields that EIP-1559 signs, as RLP has them; the access list is empty."""
+    """Return the nine fields that EIP-1559 signs, as RLP has them.
+
+    The access list is empty.
+    """
     numbers = [_minimal(fields[name]) for name in _NUMBERS]
     data = bytes.fromhex(fields["data"][2:])
     return [*numbers, fields.get("to", b""), _minimal(fields["value"]), data, []]

@@ -1,13 +1,13 @@
-"""Signing and sending transactions whose fate is known whatever happens on the way.
+"""Sign and send transactions whose outcome is known whatever fails on the way.
 
-A transaction is signed, with its nonce and so its hash fixed, before anything is sent. If sending fails in a way that
-leaves open whether it arrived, the hash is still asked for until the deadline. One action has one nonce: a transaction that
-is not included is replaced, under the same nonce, by one that pays at least an eighth more, and whichever of them gets into
-a block counts. An account with transactions under way that are not ours is waited for first.
+A transaction is signed, with its nonce and so its hash fixed, before anything is sent. If a failed send leaves open whether it
+arrived, the hash is still queried until the deadline. One action has one nonce. A transaction that is not included is replaced,
+under the same nonce, by one that pays at least an eighth more. The one that gets into a block counts. If the account has foreign
+transactions under way, the sender waits for them first.
 
-The gas limit is explicit, since estimating a BN254 registration on a chain in Python costs more than making it; where
-``Terms.estimate`` is set, the explicit limit is the most that an estimate may be. What the fee may be is bounded by
-``Terms.max_fee_wei``. A revert is replayed as a call against the parent block to learn its error, which is told as a sentence.
+The gas limit is explicit, since estimating a BN254 registration on a chain in Python costs more than making it. With
+``Terms.estimate``, the explicit limit bounds the estimate. ``Terms.max_fee_wei`` bounds the fee. A revert is replayed as a call
+against the parent block to find its error, which is explained in words.
 """
 
 import logging
@@ -19,8 +19,8 @@ import trio
 
 from eigenkms.chain.revert_reasons import explain_revert
 from eigenkms.chain.rpc import Rpc, RpcAnswerError, RpcRefusedError, RpcUnavailableError
+from eigenkms.chain.rpc_values import Json, format_gwei, parse_bytes, parse_object, parse_quantity, to_hex
 from eigenkms.chain.signing import LocalSigner, Signer
-from eigenkms.chain.values import Json, gwei, hexed, mapping, octets, quantity
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import ChainError, EigenKmsError
 
@@ -41,7 +41,10 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A transaction that is in a block and was not reverted. ``contract`` is the address that it made, if any."""
+    """A transaction that is in a block and was not reverted.
+
+    ``contract`` is the address that it made, if any.
+    """
 
     transaction_hash: bytes
     block_number: int
@@ -51,13 +54,13 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a sender pays and how long it waits.
+    """The fees of a sender, and how long it waits.
 
     ``max_fee_wei``: most for a unit of gas, None for no bound. ``estimate``: ask the node for the gas limit, up to the one given.
     ``replace_after``: seconds in no block after which a transaction is replaced, None for never. ``replace_pending``: take
     the nonce of a transaction of the account that is under way, instead of waiting for it. ``confirmations``: blocks, its
-    own included, that a transaction must be deep. ``deadline``: seconds that all of it may take. ``tell`` gets a line where
-    something is waited for or replaced.
+    own included, that a transaction must be deep. ``deadline``: seconds that all of it may take. ``tell`` gets a line for
+    each wait and each replacement.
     """
 
     max_fee_wei: int | None = None
@@ -70,22 +73,26 @@ class Terms:
     tell: Tell = log.info
 
     def fee(self, base_fee: int) -> int:
-        """The most that a unit of gas may cost in a transaction sent now: twice the base fee and the tip, within the bound."""
+        """Return the most that a unit of gas may cost now.
+
+        It is twice the base fee and the tip, within the bound.
+        """
         fee = 2 * base_fee + self.tip_wei
         return fee if self.max_fee_wei is None else min(fee, self.max_fee_wei)
 
     def check(self, what: str, base_fee: int) -> None:
-        """Raise ChainError, which begins with ``what``, if the network asks more than the bound."""
+        """Raise ChainError, which begins with ``what``, if the network's fee is over the bound."""
         asked = base_fee + self.tip_wei
         if self.max_fee_wei is not None and asked > self.max_fee_wei:
             raise ChainError(
-                f"{what}: the network asks {gwei(asked)} gwei for a unit of gas, and the ceiling is {gwei(self.max_fee_wei)} gwei",
+                f"{what}: the network asks {format_gwei(asked)} gwei for a unit of gas, "
+                f"and the ceiling is {format_gwei(self.max_fee_wei)} gwei",
                 hint="wait until it asks less, or raise max_gas_price_gwei; nothing was sent",
             )
 
 
 @dataclass(frozen=True, slots=True)
-class _Sent:
+class _SignedTransaction:
     """One signed transaction, under the nonce of its action."""
 
     hash: bytes
@@ -94,7 +101,9 @@ class _Sent:
 
 
 class Sender:
-    """One account that sends transactions, one at a time. ``key`` is its private key (32 bytes) or what signs for it.
+    """One account that sends transactions, one at a time.
+
+    ``key`` is its private key (32 bytes) or what signs for it.
 
     ``deadline`` is how long, in seconds, a transaction may take to get into a block; ``terms`` say the rest, and win.
     """
@@ -118,10 +127,12 @@ class Sender:
         """The lowest nonce that this sender has not used; a node that lags behind may tell a lower one."""
 
     def __repr__(self) -> str:
-        return f"<Sender {hexed(self.address)} key redacted>"
+        return f"<Sender {to_hex(self.address)} key redacted>"
 
     async def send(self, what: str, to: bytes | None, data: bytes, *, gas: int, value: int = 0) -> Receipt:
-        """Send and wait until it is in a block. ``to`` None makes a contract; ``what`` names the action in messages.
+        """Send and wait until it is in a block.
+
+        ``to`` None makes a contract; ``what`` names the action in messages.
 
         ``gas`` is the limit, or with ``Terms.estimate`` the most it may be. Raises ChainError: refused, reverted (with the
         contract's reason), too dear, or in no block within the deadline.
@@ -134,18 +145,19 @@ class Sender:
         return await self._accepted(what, receipt, sent)
 
     async def pending(self) -> int:
-        """How many transactions of the account are under way, as far as the node knows. Raises ChainError."""
+        """Return how many transactions of the account are under way. Raises ChainError."""
         return await pending_of(self.rpc, self.address)
 
     async def wait_for_pending(self, what: str) -> None:
-        """Wait until no transaction of the account is under way; at once where ``Terms.replace_pending`` says to replace it.
+        """Wait until no transaction of the account is under way.
 
-        Raises ChainError, which begins with ``what``, if it takes longer than a transaction may.
+        With ``Terms.replace_pending`` it returns without a wait. Raises ChainError, which begins with ``what``, if it takes
+        longer than a transaction may.
         """
         waiting = await self.pending()
         if not waiting or self.terms.replace_pending:
             return
-        self.terms.tell(f"waiting for {waiting} pending transactions of {hexed(self.address)}")
+        self.terms.tell(f"waiting for {waiting} pending transactions of {to_hex(self.address)}")
         patience = self.terms.replace_after or self.terms.deadline
         pause = RECEIPT_POLL_SECONDS
         with trio.move_on_after(patience):
@@ -154,7 +166,7 @@ class Sender:
                 pause = min(pause * 1.5, MAX_RECEIPT_POLL_SECONDS)
             return
         raise ChainError(
-            f"{what}: a transaction of {hexed(self.address)} is pending since more than {patience:g} s",
+            f"{what}: a transaction of {to_hex(self.address)} is pending since more than {patience:g} s",
             hint="wait until it is in a block and try again, or replace it with --replace-pending",
         )
 
@@ -165,18 +177,18 @@ class Sender:
         chain_id, latest, pending, block = await self.rpc.batch(
             [
                 ("eth_chainId", ()),
-                ("eth_getTransactionCount", (hexed(self.address), "latest")),
-                ("eth_getTransactionCount", (hexed(self.address), "pending")),
+                ("eth_getTransactionCount", (to_hex(self.address), "latest")),
+                ("eth_getTransactionCount", (to_hex(self.address), "pending")),
                 ("eth_getBlockByNumber", ("latest", False)),
             ]
         )
-        if quantity(chain_id, "chain id", bits=256) != self.chain_id:
+        if parse_quantity(chain_id, "chain id", bits=256) != self.chain_id:
             raise ChainError(
                 f"send a transaction: the RPC at {self.rpc.endpoint} is not chain {self.chain_id}"
             )
         base = base_fee_of(block)
         self.terms.check(what, base)
-        nonce = quantity(latest if self.terms.replace_pending else pending, "nonce")
+        nonce = parse_quantity(latest if self.terms.replace_pending else pending, "nonce")
         fee = self.terms.fee(base)
         fields: dict[str, Any] = {
             "type": 2,
@@ -186,17 +198,17 @@ class Sender:
             "maxFeePerGas": fee,
             "maxPriorityFeePerGas": min(self.terms.tip_wei, fee),
             "value": value,
-            "data": hexed(data),
+            "data": to_hex(data),
         }
         if to is not None:
             fields["to"] = to
         return fields | {"gas": await self._estimated(what, fields)} if self.terms.estimate else fields
 
     async def _estimated(self, what: str, fields: dict[str, Any]) -> int:
-        """A quarter above what the node says it takes, and no more than the limit given."""
+        """Return a quarter above what the node says it takes, and no more than the limit given."""
         try:
             answer = await self.rpc.call("eth_estimateGas", self._as_call(fields), "latest")
-            needed = quantity(answer, "estimated gas")
+            needed = parse_quantity(answer, "estimated gas")
         except RpcRefusedError as refusal:
             if not refusal.is_revert:
                 raise self._refused(what, refusal) from refusal
@@ -212,16 +224,19 @@ class Sender:
 
     def _as_call(self, fields: dict[str, Any]) -> dict[str, Json]:
         call: dict[str, Json] = {
-            "from": hexed(self.address),
+            "from": to_hex(self.address),
             "data": fields["data"],
             "value": hex(fields["value"]),
         }
-        return call | {"to": hexed(fields["to"])} if "to" in fields else call
+        return call | {"to": to_hex(fields["to"])} if "to" in fields else call
 
     # ------------------------------------------------------------------------------------------------- sending
 
-    async def _submit_first(self, what: str, fields: dict[str, Any]) -> _Sent:
-        """Sign and send. A pending transaction under this nonce is outbid, an eighth at a time."""
+    async def _submit_first(self, what: str, fields: dict[str, Any]) -> _SignedTransaction:
+        """Sign and send.
+
+        A pending transaction under this nonce is outbid, an eighth at a time.
+        """
         for _ in range(MAX_RAISES):
             sent = await self._signed(fields)
             refusal = await self._submit(sent)
@@ -233,18 +248,19 @@ class Sender:
             if self.terms.max_fee_wei is not None and fields["maxFeePerGas"] > self.terms.max_fee_wei:
                 break
         raise ChainError(
-            f"{what}: replacing the pending transaction would cost more than {gwei(fields['maxFeePerGas'])} gwei for a unit of gas",
+            f"{what}: replacing the pending transaction would cost more than "
+            f"{format_gwei(fields['maxFeePerGas'])} gwei for a unit of gas",
             hint="raise max_gas_price_gwei, or wait for it",
         )
 
-    async def _signed(self, fields: dict[str, Any]) -> _Sent:
+    async def _signed(self, fields: dict[str, Any]) -> _SignedTransaction:
         raw = await self._signer.sign(fields)
-        return _Sent(keccak256(raw), raw, fields)
+        return _SignedTransaction(keccak256(raw), raw, fields)
 
-    async def _submit(self, sent: _Sent) -> RpcRefusedError | None:
-        """The node's refusal, None if it took the transaction, or may have: then the receipt tells."""
+    async def _submit(self, sent: _SignedTransaction) -> RpcRefusedError | None:
+        """Return the node's refusal, None if it took the transaction, or may have: then the receipt tells."""
         try:
-            await self.rpc.call("eth_sendRawTransaction", hexed(sent.raw), retry=False)
+            await self.rpc.call("eth_sendRawTransaction", to_hex(sent.raw), retry=False)
         except (RpcUnavailableError, RpcAnswerError):
             return None
         except RpcRefusedError as refusal:
@@ -254,27 +270,32 @@ class Sender:
     def _refused(self, what: str, refusal: RpcRefusedError) -> ChainError:
         hint = None
         if "insufficient funds" in refusal.text.lower() or "balance" in refusal.text.lower():
-            hint = f"send ether to {hexed(self.address)}"
+            hint = f"send ether to {to_hex(self.address)}"
         return ChainError(f"{what}: the node refused the transaction: {refusal.text[:120]}", hint=hint)
 
     @staticmethod
     def _raised(fields: dict[str, Any]) -> dict[str, Any]:
-        """The same action at fees that are higher by an eighth, the least that nodes let replace one (go-ethereum, PriceBump)."""
+        """Return the same action at fees that are higher by an eighth, the least that nodes let replace one (go-ethereum,
+        PriceBump).
+        """
         names = ("maxFeePerGas", "maxPriorityFeePerGas")
         return fields | {name: fields[name] + fields[name] // 8 + 1 for name in names}
 
     # ------------------------------------------------------------------------------------------------- waiting
 
-    async def _wait(self, what: str, sent: list[_Sent]) -> dict[str, Json]:
-        """The receipt of one of ``sent``, deep enough; what replaces a transaction is added to the list."""
+    async def _wait(self, what: str, sent: list[_SignedTransaction]) -> dict[str, Json]:
+        """Return the receipt of one of ``sent``, deep enough.
+
+        Replacements are added to the list.
+        """
         with trio.move_on_after(self.terms.deadline):
             return await self._included(what, sent)
         raise ChainError(
-            f"{what}: transaction {', '.join(hexed(each.hash) for each in sent)} is in no block after {self.terms.deadline:g} s",
+            f"{what}: transaction {', '.join(to_hex(each.hash) for each in sent)} is in no block after {self.terms.deadline:g} s",
             hint="look it up by its hash before trying again; it may still be included",
         )
 
-    async def _included(self, what: str, sent: list[_Sent]) -> dict[str, Json]:
+    async def _included(self, what: str, sent: list[_SignedTransaction]) -> dict[str, Json]:
         pause, patience = RECEIPT_POLL_SECONDS, self.terms.replace_after or self.terms.deadline
         due = trio.current_time() + patience
         elsewhere = 0
@@ -290,20 +311,26 @@ class Sender:
             await trio.sleep(pause)
             pause = min(pause * 1.5, MAX_RECEIPT_POLL_SECONDS)
         raise ChainError(
-            f"{what}: another transaction of {hexed(self.address)} took nonce {sent[0].fields['nonce']}",
+            f"{what}: another transaction of {to_hex(self.address)} took nonce {sent[0].fields['nonce']}",
             hint="let no other program use the account meanwhile, and try again: what is done already is skipped",
         )
 
-    async def _receipt(self, sent: list[_Sent]) -> dict[str, Json] | None:
-        """That of the newest that has one. Whatever the RPC says else, once something was sent, is no answer yet."""
+    async def _receipt(self, sent: list[_SignedTransaction]) -> dict[str, Json] | None:
+        """Return the receipt of the newest transaction that has one.
+
+        Whatever the RPC says else, once something was sent, is no answer yet.
+        """
         for each in reversed(sent):
             try:
-                answer = await self.rpc.call("eth_getTransactionReceipt", hexed(each.hash))
+                answer = await self.rpc.call("eth_getTransactionReceipt", to_hex(each.hash))
             except ChainError:
                 return None
             if answer is not None:
-                receipt = mapping(answer, "transaction receipt")
-                if octets(receipt.get("transactionHash"), "receipt's transaction hash", size=32) != each.hash:
+                receipt = parse_object(answer, "transaction receipt")
+                if (
+                    parse_bytes(receipt.get("transactionHash"), "receipt's transaction hash", size=32)
+                    != each.hash
+                ):
                     raise ChainError("read a receipt: it is that of another transaction")
                 return receipt
         return None
@@ -312,10 +339,10 @@ class Sender:
         if self.terms.confirmations <= 1:
             return True
         try:
-            head = quantity(await self.rpc.call("eth_blockNumber"), "block number", bits=63)
+            head = parse_quantity(await self.rpc.call("eth_blockNumber"), "block number", bits=63)
         except ChainError:
             return False
-        depth = head + 1 - quantity(receipt.get("blockNumber"), "receipt's block number", bits=63)
+        depth = head + 1 - parse_quantity(receipt.get("blockNumber"), "receipt's block number", bits=63)
         return depth >= self.terms.confirmations
 
     async def _is_used(self, nonce: int) -> bool:
@@ -325,7 +352,7 @@ class Sender:
             return False
         return latest > nonce
 
-    async def _outbid(self, what: str, sent: list[_Sent]) -> None:
+    async def _outbid(self, what: str, sent: list[_SignedTransaction]) -> None:
         """Replace the newest by a dearer one, within the bound, else send it again: a reorganisation may have dropped it.
 
         A refusal is not the end: that of before may be under way still, and the receipts tell.
@@ -336,7 +363,7 @@ class Sender:
             await self._submit(sent[-1])
             return
         self.terms.tell(
-            f"{what}: in no block yet, replaced at {gwei(raised['maxFeePerGas'])} gwei for a unit of gas"
+            f"{what}: in no block yet, replaced at {format_gwei(raised['maxFeePerGas'])} gwei for a unit of gas"
         )
         try:
             replacement = await self._signed(raised)
@@ -350,15 +377,15 @@ class Sender:
 
     # --------------------------------------------------------------------------------------------- the outcome
 
-    async def _accepted(self, what: str, receipt: dict[str, Json], sent: list[_Sent]) -> Receipt:
-        transaction_hash = octets(receipt.get("transactionHash"), "receipt's transaction hash", size=32)
+    async def _accepted(self, what: str, receipt: dict[str, Json], sent: list[_SignedTransaction]) -> Receipt:
+        transaction_hash = parse_bytes(receipt.get("transactionHash"), "receipt's transaction hash", size=32)
         (fields,) = (each.fields for each in sent if each.hash == transaction_hash)
-        number = quantity(receipt.get("blockNumber"), "receipt's block number", bits=63)
-        used = quantity(receipt.get("gasUsed"), "receipt's gas")
-        if quantity(receipt.get("status"), "receipt's status") != 1:
+        number = parse_quantity(receipt.get("blockNumber"), "receipt's block number", bits=63)
+        used = parse_quantity(receipt.get("gasUsed"), "receipt's gas")
+        if parse_quantity(receipt.get("status"), "receipt's status") != 1:
             raise await self._reverted(what, number, used, fields)
         made = receipt.get("contractAddress")
-        contract = None if made is None else octets(made, "receipt's contract address", size=20)
+        contract = None if made is None else parse_bytes(made, "receipt's contract address", size=20)
         return Receipt(transaction_hash, number, used, contract)
 
     async def _reverted(self, what: str, number: int, used: int, fields: dict[str, Any]) -> ChainError:
@@ -375,22 +402,22 @@ class Sender:
 
 
 async def nonces(rpc: Rpc, account: bytes) -> tuple[int, int]:
-    """The account's next nonce in the newest block, and after all that is under way. Raises ChainError."""
+    """Return the account's next nonce in the newest block, and after all that is under way. Raises ChainError."""
     latest, pending = await rpc.batch(
-        [("eth_getTransactionCount", (hexed(account), tag)) for tag in ("latest", "pending")]
+        [("eth_getTransactionCount", (to_hex(account), tag)) for tag in ("latest", "pending")]
     )
-    return quantity(latest, "nonce"), quantity(pending, "pending nonce")
+    return parse_quantity(latest, "nonce"), parse_quantity(pending, "pending nonce")
 
 
 async def pending_of(rpc: Rpc, account: bytes) -> int:
-    """How many transactions of ``account`` are under way, as far as the node knows. Raises ChainError."""
+    """Return how many transactions of ``account`` are under way, as far as the node knows. Raises ChainError."""
     latest, pending = await nonces(rpc, account)
     return max(0, pending - latest)
 
 
 def base_fee_of(block: Json) -> int:
     """In wei, of a block as ``eth_getBlockByNumber`` has it. Raises ChainError."""
-    return quantity(mapping(block, "latest block").get("baseFeePerGas"), "base fee", bits=96)
+    return parse_quantity(parse_object(block, "latest block").get("baseFeePerGas"), "base fee", bits=96)
 
 
 def _has_reason(refusal: RpcRefusedError, words: tuple[str, ...]) -> bool:

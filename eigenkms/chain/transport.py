@@ -1,9 +1,9 @@
 """HTTP to one RPC: a POST that is retried, with its errors named.
 
-Only the transport is retried: no connection, a connection cut, and the HTTP statuses that say "later" (429, 502, 503, 504). Who
-says when to come back (``Retry-After``) is asked again then, or not at all if that is after the deadline. Bodies are read up to
-a size bound, uncompressed. Whatever is wrong becomes a ``ChainError`` that names the call and the endpoint, and what the other
-end says for itself (``reasons``) without the secrets of its URL (``endpoints``).
+Only the transport is retried: no connection, a connection cut, and the HTTP statuses that mean "later" (429, 502, 503, 504). If an
+answer has ``Retry-After``, the next attempt is at that time, or none is made if that is after the deadline. Bodies are read up to a
+size bound, uncompressed. Every fault becomes a ``ChainError`` that names the call and the endpoint, with the provider's own words
+(``reasons``) and without the secrets of its URL (``endpoints``).
 """
 
 import logging
@@ -22,7 +22,7 @@ import trio
 
 from eigenkms.chain.endpoints import display_url, secrets_of
 from eigenkms.chain.reasons import MAX_BODY_BYTES, reason_in_body
-from eigenkms.chain.values import excerpt
+from eigenkms.chain.rpc_values import excerpt
 from eigenkms.errors import ChainError, InputError
 
 ATTEMPTS: Final = 4
@@ -46,7 +46,7 @@ class RpcUnavailableError(ChainError):
 
 
 class RpcAnswerError(ChainError):
-    """What came back is not a JSON-RPC answer to the question."""
+    """The answer is no JSON-RPC answer to the request."""
 
     default_hint = "check that the URL is that of an Ethereum JSON-RPC endpoint, or use another RPC URL"
 
@@ -69,14 +69,19 @@ def _checked_url(url: str) -> str:
 
 @cache
 def _tls(scheme: str) -> ssl.SSLContext:
-    """Certificates are verified. Loading the authorities takes tens of milliseconds: once, and not for plain HTTP, where
-    a context that trusts nobody stands in.
+    """Return a TLS context that verifies certificates.
+
+    Loading the authorities takes tens of milliseconds. It happens once, and not for plain HTTP, which gets a context without
+    authorities.
     """
     return httpx.create_ssl_context() if scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class _Body(httpx.AsyncByteStream):
-    """The body of a request. httpx's own is a generator, which a cancellation while it is sent leaves to the garbage collector."""
+    """The body of a request.
+
+    httpx's own is a generator, which a cancellation in the middle leaves to the garbage collector.
+    """
 
     def __init__(self, content: bytes) -> None:
         self._pieces = [content]
@@ -101,7 +106,9 @@ _NO_URLS: Final = _NoUrls()
 
 
 class HttpTransport:
-    """One URL, with pooled connections; an asynchronous context manager. Safe for many tasks at once.
+    """One URL, with pooled connections; an asynchronous context manager.
+
+    Safe for many tasks at once.
 
     ``label`` tells endpoints of one host apart in messages. Raises InputError for what is no URL of an RPC.
     """
@@ -138,7 +145,9 @@ class HttpTransport:
             await self._client.__aexit__(kind, exc, trace)
 
     async def post(self, name: str, content: bytes, *, retry: bool) -> bytes:
-        """The body of the answer to ``content``; messages call it ``name``. The caller's cancel scope is the deadline.
+        """Return the body of the answer to ``content``; messages call it ``name``.
+
+        The caller's cancel scope is the deadline.
 
         Raises RpcUnavailableError, RpcAnswerError.
         """
@@ -173,7 +182,10 @@ class HttpTransport:
             raise RpcUnavailableError(f"call {name} at {self.endpoint}: {reason}") from None
 
     async def _http_complaint(self, name: str, response: httpx.Response) -> str:
-        """What a status that is no success means; the body is waited for a moment, as it says why."""
+        """Return the meaning of an HTTP error.
+
+        It waits a moment for the body, which has the reason.
+        """
         body = b""
         with trio.move_on_after(REASON_SECONDS), suppress(httpx.HTTPError, httpx.StreamError):
             body = await _read_bounded(response, MAX_BODY_BYTES)
@@ -200,7 +212,10 @@ class HttpTransport:
         return text
 
     def quoted(self, reason: str) -> str:
-        """The other end's own words, at the end of a message; nothing where there are none."""
+        """Return the other end's own words, at the end of a message.
+
+        Returns an empty text if there are none.
+        """
         return f": {excerpt(self.scrubbed(reason), REASON_CHARACTERS)}" if reason else ""
 
 
@@ -213,8 +228,10 @@ _TRANSPORT: Final[dict[type[BaseException], str]] = {
 
 
 async def _read_bounded(response: httpx.Response, limit: int) -> bytes:
-    """The body, uncompressed, as far as the piece that exceeds ``limit``. Leaving httpx's nested generators early would leave them
-    to the garbage collector, so the reading is cancelled from within instead.
+    """Return the body, uncompressed, as far as the piece that exceeds ``limit``.
+
+    Leaving httpx's nested generators early would leave them to the garbage collector, so the reading is cancelled from
+    within instead.
     """
     body = bytearray()
     with trio.CancelScope() as reading:

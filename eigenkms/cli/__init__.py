@@ -1,1 +1,1 @@
-"""The ``eigenkms`` command, one module a verb; :mod:`eigenkms.cli.main` is the way in."""
+"""The ``eigenkms`` command: one module a verb, loaded by ``main``."""

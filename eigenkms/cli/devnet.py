@@ -19,7 +19,7 @@ from eigenkms.errors import InputError, NetworkError
 
 if TYPE_CHECKING:
     from eigenkms.config.settings import Settings
-    from eigenkms.devnet.node_processes import Access, Timing
+    from eigenkms.devnet.node_config import Access, Timing
 
 
 @click.group("devnet")
@@ -55,9 +55,9 @@ def _run(*, settings: "Settings", as_json: bool) -> None:
     if settings.get("devnet_scenario") == "rotation":
         _run_rotation(settings, as_json)
         return
-    from eigenkms.devnet.scenarios import run_story
+    from eigenkms.devnet.scenarios import run_genesis_scenario
 
-    result = client_runner.run(run_story, *_shape(settings), _timing(settings), _access(settings))
+    result = client_runner.run(run_genesis_scenario, *_shape(settings), _timing(settings), _access(settings))
     print_facts({name: _rounded(value) for name, value in asdict(result).items()}, as_json=as_json)
 
 
@@ -88,7 +88,7 @@ def _shape(settings: "Settings") -> tuple[int, str, Path | None]:
 
 def _timing(settings: "Settings", default: "Timing | None" = None) -> "Timing":
     """What the settings say, and for the rest the default of the verb."""
-    from eigenkms.devnet.node_processes import Timing
+    from eigenkms.devnet.node_config import Timing
 
     names = ("interval_blocks", "block_seconds", "window_seconds")
     given = {name: settings.get(f"devnet_{name}") for name in names}
@@ -97,7 +97,7 @@ def _timing(settings: "Settings", default: "Timing | None" = None) -> "Timing":
 
 def _access(settings: "Settings") -> "Access":
     """Who gets keys. Raises InputError for an attestation that the nodes would refuse to start with."""
-    from eigenkms.devnet.node_processes import Access
+    from eigenkms.devnet.node_config import Access
 
     if settings.get("devnet_policy") == "open":
         return Access()
@@ -124,9 +124,9 @@ def _up(*, settings: "Settings", no_nodes: bool) -> None:
     Prints the commands that encrypt and decrypt with it. With --policy attested, operators require proof of the right to a key (see
     devnet app). With --no-nodes, only the chain runs, and the commands that start the nodes are printed.
     """
-    from eigenkms.devnet.scenarios import up
+    from eigenkms.devnet.scenarios import run_until_stopped
 
-    start = partial(up, nodes=not no_nodes, anchor=settings.get("devnet_anchor"))
+    start = partial(run_until_stopped, nodes=not no_nodes, anchor=settings.get("devnet_anchor"))
     client_runner.run(start, *_shape(settings), _timing(settings), _access(settings))
 
 
@@ -134,9 +134,9 @@ def _up(*, settings: "Settings", no_nodes: bool) -> None:
 @with_settings("devnet_dir")
 def _down(*, settings: "Settings") -> None:
     """Stop a network that devnet up started."""
-    from eigenkms.devnet.scenarios import down
+    from eigenkms.devnet.scenarios import stop_running
 
-    client_runner.run(down, settings.get("devnet_dir"))
+    client_runner.run(stop_running, settings.get("devnet_dir"))
 
 
 def _running(settings: "Settings") -> "Settings":
@@ -177,9 +177,9 @@ def _fund(*, address: str, ether: str, settings: "Settings", as_json: bool) -> N
 
 
 def _wei(text: str) -> int:
-    from eigenkms.chain.values import wei_of
+    from eigenkms.chain.rpc_values import parse_ether
 
-    amount = wei_of(text)
+    amount = parse_ether(text)
     if amount is None or not 0 < amount <= 1000 * 10**18:
         raise InputError(f"read --ether {text[:40]!r}: it is not a number above 0 and up to 1000")
     return amount

@@ -11,7 +11,7 @@ from eigenkms.cli.support.output import print_data
 from eigenkms.cli.support.tables import print_table
 
 if TYPE_CHECKING:
-    from eigenkms.devnet.rotation import RotationResult, RotationRow
+    from eigenkms.devnet.rotation_result import RotationResult, RotationRow
 
 _MPK_DIGITS = 12
 

@@ -25,7 +25,8 @@ from eigenkms.errors import InputError
 
 if TYPE_CHECKING:
     from eigenkms.chain.operator_keys import OperatorKey
-    from eigenkms.chain.operator_registry import OperatorRegistration, OperatorRegistry, Plan
+    from eigenkms.chain.operator_plan import OperatorRegistration, Plan
+    from eigenkms.chain.operator_registry import OperatorRegistry
     from eigenkms.chain.operator_set_source import OperatorSetSource
     from eigenkms.config.settings import Settings
 
@@ -226,14 +227,14 @@ def _print_standing(
 ) -> None:
     from eigenkms.chain import abi
     from eigenkms.chain.operator_keys import CURVES
-    from eigenkms.chain.values import ether, hexed
+    from eigenkms.chain.rpc_values import format_ether, to_hex
     from eigenkms.keys.keystores import claims_bn254, read_metadata
 
     is_bn254, matches = found.curve == abi.CURVE_BN254, None
     if is_bn254 and keystore is not None and found.key is not None:
         matches = claims_bn254(read_metadata(keystore)[1], found.key[:64], found.key[64:])
     facts: dict[str, Any] = {
-        "address": hexed(found.address),
+        "address": to_hex(found.address),
         "block": found.block,
         "operator": found.is_operator,
         "allowed": found.is_allowed,
@@ -250,7 +251,7 @@ def _print_standing(
     }
     if not as_json:
         facts["socket"] = shown_socket(found.socket) or None
-        facts["balance"] = f"{ether(facts.pop('balance_wei'))} ether"
+        facts["balance"] = f"{format_ether(facts.pop('balance_wei'))} ether"
         facts = {name: value for name, value in facts.items() if value is not None}
     print_facts(facts, as_json=as_json)
 

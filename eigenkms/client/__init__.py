@@ -1,4 +1,6 @@
-"""What a program imports to encrypt, decrypt and fetch secrets: docs/library.md shows how.
+"""The library for programs: find a cluster, encrypt, decrypt, fetch secrets.
+
+docs/library.md shows how to use it.
 
 Each name is loaded from its module when it is first used, so that what needs no network starts without it.
 """

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
-from eigenkms.crypto import ibe, ibe_v2, identities
+from eigenkms.crypto import ibe, ibe_identities, ibe_v2
 from eigenkms.crypto.app_ids import canonical
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
 from eigenkms.errors import InputError
@@ -70,7 +70,7 @@ def decrypt(key: ApplicationKey, ciphertext: bytes) -> bytes:
     """Bytes in memory, of the version that the key is for. Raises ``InputError`` for what is no ciphertext, ``VerificationError``
     if it is for another application, cluster, master key or version, or was changed.
     """
-    if ibe.read_version(ciphertext, identities.VERSIONS) == ibe.VERSION:
+    if ibe.read_version(ciphertext, ibe_identities.VERSIONS) == ibe.VERSION:
         return ibe.decrypt(key.owner.app_id, key.secret, ciphertext)
     return ibe_v2.decrypt(key, ciphertext)
 
@@ -124,7 +124,7 @@ class ChunkedCiphertext:
 def open_ciphertext(source: Readable) -> WholeCiphertext | ChunkedCiphertext:
     """Read what needs no key: the header, and version 1 to its end. Raises ``InputError`` for what is no ciphertext."""
     begin = _read(source, len(ibe.MAGIC) + 1)
-    if ibe.read_version(begin, identities.VERSIONS) == ibe_v2.VERSION:
+    if ibe.read_version(begin, ibe_identities.VERSIONS) == ibe_v2.VERSION:
         rest = _read(source, ibe_v2.HEADER_SIZE - len(begin))
         return ChunkedCiphertext(ibe_v2.parse_header(begin + rest), source)
     largest = MAX_WHOLE + ibe.OVERHEAD

@@ -38,7 +38,7 @@ from eigenkms.client.version_discovery import (
 )
 from eigenkms.crypto import sealing
 from eigenkms.errors import EigenKmsError, NetworkError, RefusedError
-from eigenkms.p2p.errors import RpcRefused
+from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.authorisation import FINAL_REFUSALS, Authorisation, Refusal, Scope
 from eigenkms.protocols.wire.client_rpc import CertifiedTranscript, PartialRequest, open_partial
@@ -132,12 +132,12 @@ class _VersionAttempt:
     def is_waiting_for(self, operator: OperatorAddress) -> bool:
         """Whether the operator lacked the version, or its share of it, when it was last asked."""
         error = self._last_failure(operator)
-        return isinstance(error, RpcRefused) and error.code in _UNREADY
+        return isinstance(error, CallRefusedError) and error.code in _UNREADY
 
     def is_busy(self, operator: OperatorAddress) -> bool:
         """Whether the operator would not decide when it was last asked, and may later."""
         error = self._last_failure(operator)
-        return isinstance(error, RpcRefused) and error.code in _BUSY
+        return isinstance(error, CallRefusedError) and error.code in _BUSY
 
     @property
     def may_pass(self) -> bool:
@@ -394,7 +394,7 @@ def _spare(collector: SignatureCollector) -> int:
 def _is_refused(collector: SignatureCollector) -> bool:
     """Whether more operators refused to answer than may be missing."""
     refused = [
-        e for e in collector.failures.values() if isinstance(e, RpcRefused) and e.code in FINAL_REFUSALS
+        e for e in collector.failures.values() if isinstance(e, CallRefusedError) and e.code in FINAL_REFUSALS
     ]
     return len(refused) > _spare(collector)
 

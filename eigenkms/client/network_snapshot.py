@@ -114,7 +114,7 @@ async def _look_once(settings: "ClientSettings") -> NetworkSnapshot:
 
 
 async def _ask(client: "Client", operator: "OperatorAddress", standing: NetworkSnapshot) -> None:
-    from eigenkms.p2p.errors import RpcRefused
+    from eigenkms.p2p.errors import CallRefusedError
     from eigenkms.protocols.wire import rpc_methods
     from eigenkms.protocols.wire.client_rpc import decode_info, encode_info_request
 
@@ -123,7 +123,7 @@ async def _ask(client: "Client", operator: "OperatorAddress", standing: NetworkS
         epoch = decode_info(await client.ask(operator, rpc_methods.INFO, request, ANSWER_SECONDS)).epoch
         await client.verify(epoch)
         standing.answers[operator] = epoch
-    except RpcRefused as refused:
+    except CallRefusedError as refused:
         if refused.code == "no-version":
             standing.answers[operator] = None
     except EigenKmsError:

@@ -8,7 +8,7 @@ import os
 from enum import Enum
 
 from eigenkms.crypto import bls
-from eigenkms.crypto.identities import Identity
+from eigenkms.crypto.ibe_identities import Identity
 from eigenkms.crypto.scalars import coordinate
 from eigenkms.errors import EigenKmsError
 from eigenkms.protocols.wire.frames import Frame, WrongScopeError, verify_frame

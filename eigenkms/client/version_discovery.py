@@ -18,7 +18,7 @@ from eigenkms.client.errors import NoVersionError, QuorumError
 from eigenkms.crypto import bn254
 from eigenkms.crypto.scalars import threshold
 from eigenkms.errors import EigenKmsError, VerificationError
-from eigenkms.p2p.errors import RpcRefused
+from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.client_rpc import (
     CertifiedTranscript,
@@ -192,7 +192,7 @@ class VersionDiscovery:
         return max(self._verified.values(), key=lambda e: e.transcript.version)
 
     def _nothing(self) -> EigenKmsError:
-        codes = [e.code for e in self._failures.values() if isinstance(e, RpcRefused)]
+        codes = [e.code for e in self._failures.values() if isinstance(e, CallRefusedError)]
         if codes and all(code == "no-version" for code in codes):
             return NoVersionError(
                 f"read master public key: none of the {len(codes)} operators that answered has one yet"

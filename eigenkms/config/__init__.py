@@ -1,4 +1,1 @@
-"""Configuration.
-
-The table of settings, where their values come from, a node's checked configuration, an example file.
-"""
+"""Settings: their table and sources, validation, and an example file."""

@@ -11,7 +11,7 @@ spelled. The canonical spelling is ``0x`` and 40 lower-case hex digits.
 Lower case, because a Confidential Space instance carries the id in its name, and names of instances have no capitals. A workload of
 the reference can therefore ask for this spelling only.
 
-The hash is of bytes (``identities``), as in the reference: another spelling is another identity, with another key. So each door
+The hash is of bytes (``ibe_identities``), as in the reference: another spelling is another identity, with another key. So each door
 makes ids canonical before anything is hashed, and ``ExactAppId`` says that the spelling is meant: it opens what was encrypted, by
 the reference or by an older release, under another one. An operator signs the identity that a request spells out, and everything
 else about the request (right, rate, release log) is the application's, whatever the spelling.
@@ -29,7 +29,10 @@ _ADDRESS: Final = re.compile(r"0[xX]([0-9a-fA-F]{40})", re.ASCII)
 
 
 def canonical(app_id: str) -> AppId:
-    """The spelling to hash; an ``ExactAppId`` stays as it is. Raises ``InputError`` for an address with a wrong checksum."""
+    """Return the spelling to hash; an ``ExactAppId`` stays as it is.
+
+    Raises ``InputError`` for an address with a wrong checksum.
+    """
     found = _ADDRESS.fullmatch(app_id)
     if found is None:
         return app_id if isinstance(app_id, AppId) else AppId(app_id)
@@ -43,22 +46,28 @@ def canonical(app_id: str) -> AppId:
 
 
 def is_nearly_address(app_id: str) -> bool:
-    """Whether a name looks like an address with its 0x left out, a digit or two too many or too few, or blanks around it."""
+    """Return whether a name looks like a misspelt address.
+
+    Its 0x is left out, it has a digit or two too many or too few, or it has blanks around it.
+    """
     return not _ADDRESS.fullmatch(app_id) and _NEARLY.fullmatch(app_id.strip()) is not None
 
 
 def is_same(one: str, other: str) -> bool:
-    """Whether both name the same application. No checksum is looked at."""
+    """Return whether both name the same application. No checksum is looked at."""
     return folded(one) == folded(other)
 
 
 def folded(app_id: str) -> str:
-    """A text that is the same for all spellings of an application, right or wrong."""
+    """Return a text that all spellings of an application share, right or wrong."""
     return app_id.lower() if _ADDRESS.fullmatch(app_id) else app_id
 
 
 def address_of(app_id: str) -> bytes | None:
-    """The 20 bytes that an id is the address of; None for any other name, and for a wrong checksum."""
+    """Return the 20 bytes that an id is the address of.
+
+    Returns None for any other name, and for a wrong checksum.
+    """
     try:
         spelling = canonical(app_id)
     except InputError:
@@ -67,8 +76,9 @@ def address_of(app_id: str) -> bytes | None:
 
 
 def other_spelling(app_id: str) -> str | None:
-    """How else the application may have been spelled: EIP-55 if ``app_id`` is canonical, else the canonical spelling. None for an
-    id that is no address.
+    """Return the other spelling: EIP-55 if ``app_id`` is canonical, else the canonical one.
+
+    Returns None for an id that is no address.
     """
     address = address_of(app_id)
     if address is None:
@@ -78,12 +88,12 @@ def other_spelling(app_id: str) -> str | None:
 
 
 def is_mistyped(digits: str) -> bool:
-    """Whether 40 hex digits, in both cases, do not have the checksum of EIP-55."""
+    """Return whether 40 hex digits, in both cases, do not have the checksum of EIP-55."""
     return digits not in (digits.lower(), digits.upper()) and digits != checksummed(bytes.fromhex(digits))[2:]
 
 
 def checksummed(address: bytes) -> str:
-    """A 20-byte address as EIP-55 writes it."""
+    """Return a 20-byte address as EIP-55 writes it."""
     digits = address.hex()
     marks = keccak256(digits.encode()).hex()
     return "0x" + "".join(d.upper() if int(m, 16) >= 8 else d for d, m in zip(digits, marks, strict=False))

@@ -1,31 +1,32 @@
-"""Threshold BLS signatures on BLS12-381: an application's key is the signature of its identity under the
-master secret.
+"""Threshold BLS signatures on BLS12-381.
 
-H hashes an identity to G1 (``identities``). A partial signature is ``share·H(id)``, 48 bytes; t of them give the
-application key by Lagrange interpolation; both verify by ``e(σ, G2) = e(H(id), Y)`` with Y the operator's
-public share or the master public key. Infinity and encodings that are not canonical never verify. The
-identity is not checked here for its length: that is a rule of encryption.
+An application's key is the signature of its identity under the master secret. H hashes an identity to G1
+(``ibe_identities``). A partial signature is ``share·H(id)``, 48 bytes; t of them give the application key by Lagrange
+interpolation; both verify by ``e(σ, G2) = e(H(id), Y)`` with Y the operator's public share or the master public key. Infinity
+and encodings that are not canonical never verify. The identity is not checked here for its length: that is a rule of
+encryption.
 """
 
 from collections.abc import Sequence
 
 from eigenkms.crypto import backends
 from eigenkms.crypto.backends.interface import BLS_G1_INFINITY, Bls12381, InvalidPoint, Point
-from eigenkms.crypto.batch import coefficients, culprits
+from eigenkms.crypto.batch_verify import coefficients, find_failing
 from eigenkms.crypto.hashing import Rng
-from eigenkms.crypto.identities import Identity
+from eigenkms.crypto.ibe_identities import Identity
 from eigenkms.crypto.scalars import SecretScalar, lagrange_at_zero
 
 
 def hash_to_g1(identity: Identity) -> bytes:
-    """The identity as a point of G1, 48 bytes."""
+    """Return the identity as a point of G1, 48 bytes."""
     curve = backends.bls12381()
     return curve.encode_g1(hashed(curve, identity))
 
 
 def partial_sign(share: SecretScalar, identity: Identity) -> bytes:
-    """``share·H(identity)``, 48 bytes, by the backend's constant-time multiplication. ValueError for a share
-    of zero.
+    """Return ``share·H(identity)``, 48 bytes.
+
+    The backend's multiplication takes constant time. Raises ValueError for a share of zero.
     """
     if share.value == 0:
         raise ValueError("a share of zero signs nothing")
@@ -34,8 +35,9 @@ def partial_sign(share: SecretScalar, identity: Identity) -> bytes:
 
 
 def verify_partial(identity: Identity, signature: bytes, public_share: bytes) -> bool:
-    """Whether ``e(signature, G2) = e(H(identity), public_share)``. False as well for malformed input and for
-    infinity.
+    """Return whether ``e(signature, G2) = e(H(identity), public_share)``.
+
+    False as well for malformed input and for infinity.
     """
     curve = backends.bls12381()
     try:
@@ -46,8 +48,9 @@ def verify_partial(identity: Identity, signature: bytes, public_share: bytes) ->
 
 
 def verify_partials(identity: Identity, items: Sequence[tuple[bytes, bytes]], rng: Rng) -> tuple[int, ...]:
-    """The indexes of the (signature, public share) that do not verify, ascending; empty when all do. Two
-    pairings if all do.
+    """Return the indexes of the (signature, public share) that do not verify, ascending.
+
+    CPU: two pairings if all verify.
     """
     curve = backends.bls12381()
     decoded = [_decode_or_none(curve, *item) for item in items]
@@ -61,16 +64,15 @@ def verify_partials(identity: Identity, items: Sequence[tuple[bytes, bytes]], rn
 
     malformed = [i for i, pair in enumerate(decoded) if pair is None]
     wellformed = [i for i, pair in enumerate(decoded) if pair is not None]
-    return tuple(sorted([*malformed, *culprits(wellformed, holds)]))
+    return tuple(sorted([*malformed, *find_failing(wellformed, holds)]))
 
 
 def recover(xs: Sequence[int], signatures: Sequence[bytes]) -> bytes:
-    """The application key ``Σ λ_i·σ_i``, 48 bytes, from partial signatures at distinct non-zero
-    coordinates.
+    """Return the application key ``Σ λ_i·σ_i``, 48 bytes, from partial signatures.
 
-    It is right only if there are at least t of them and all are valid: verify the result against the master
-    public key. ValueError for coordinates that are zero, equal or not one for each signature; InvalidPoint
-    for a malformed signature or a result at infinity.
+    It is right only if there are at least t of them and all are valid: verify the result against the master public key. Raises
+    ValueError for coordinates that are zero, equal or not one for each signature, and InvalidPoint for a malformed signature or
+    a result at infinity.
     """
     curve = backends.bls12381()
     points = [curve.decode_g1(signature) for signature in signatures]
@@ -81,8 +83,9 @@ def recover(xs: Sequence[int], signatures: Sequence[bytes]) -> bytes:
 
 
 def verify_app_key(identity: Identity, key: bytes, mpk: bytes) -> bool:
-    """Whether ``key`` is the key of ``identity`` under the master public key: the same equation as for a
-    partial signature.
+    """Return whether ``key`` is the key of ``identity`` under the master public key.
+
+    The equation is that of a partial signature.
     """
     return verify_partial(identity, key, mpk)
 

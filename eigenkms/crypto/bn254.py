@@ -1,10 +1,9 @@
-"""BN254 signatures as EigenLayer has them: the operator's identity key, registered on chain, that signs
-frames and votes.
+"""BN254 signatures as EigenLayer has them.
 
-Signature in G1 (64 bytes ``X ‖ Y``), key in G2 (128 bytes ``X.c1 ‖ X.c0 ‖ Y.c1 ‖ Y.c0``), message a 32-byte
-digest hashed to G1 by try and increment. ``e(σ, G2) = e(H(digest), key)``. Signatures of one digest add up,
-and verify under the sum of the keys; that is safe only for keys whose owners proved possession, which
-registration on chain does. Infinity, coordinates not below the field prime and points off the curve or
+The operator's identity key, registered on chain, signs frames and votes. Signature in G1 (64 bytes ``X ‖ Y``), key in G2 (128
+bytes ``X.c1 ‖ X.c0 ‖ Y.c1 ‖ Y.c0``), message a 32-byte digest hashed to G1 by try and increment. ``e(σ, G2) = e(H(digest),
+key)``. Signatures of one digest add up, and verify under the sum of the keys; that is safe only for keys whose owners proved
+possession, which registration on chain does. Infinity, coordinates not below the field prime and points off the curve or
 subgroup never verify.
 """
 
@@ -14,7 +13,7 @@ from typing import Self
 from eigenkms.crypto import backends
 from eigenkms.crypto.backends.bn254_field import N
 from eigenkms.crypto.backends.interface import BN_G1_INFINITY, InvalidPoint, Point
-from eigenkms.crypto.batch import coefficients, culprits
+from eigenkms.crypto.batch_verify import coefficients, find_failing
 from eigenkms.crypto.hashing import Rng
 
 __all__ = [
@@ -34,8 +33,9 @@ __all__ = [
 
 
 class KeyPair:
-    """A BN254 key: the secret, and its public points ``g1`` (64 bytes) and ``g2`` (128 bytes). Prints
-    redacted.
+    """A BN254 key: the secret, and its public points ``g1`` (64 bytes) and ``g2`` (128).
+
+    Its repr is redacted.
     """
 
     __slots__ = ("_secret", "g1", "g2")
@@ -50,7 +50,7 @@ class KeyPair:
 
     @classmethod
     def generate(cls, rng: Rng) -> Self:
-        """A key uniform in 1..N-1."""
+        """Return a key uniform in 1..N-1."""
         while True:
             candidate = int.from_bytes(rng(32), "big") >> 2
             if 0 < candidate < N:
@@ -58,7 +58,10 @@ class KeyPair:
 
     @classmethod
     def from_secret(cls, secret: int | bytes) -> Self:
-        """From an integer in 1..N-1 or its 32 bytes big-endian; ValueError otherwise."""
+        """Make the pair of an integer in 1..N-1 or its 32 bytes big-endian.
+
+        Raises ValueError for other values.
+        """
         if isinstance(secret, int):
             return cls(secret)
         if len(secret) != 32:
@@ -70,7 +73,7 @@ class KeyPair:
         return self._secret
 
     def secret_bytes(self) -> bytes:
-        """32 bytes, big-endian: what a key file seals."""
+        """Return the secret as 32 bytes, big-endian, for a key file."""
         return self._secret.to_bytes(32, "big")
 
     def __repr__(self) -> str:
@@ -78,16 +81,18 @@ class KeyPair:
 
 
 def sign(key: KeyPair, digest: bytes) -> bytes:
-    """``secret·H(digest)``, 64 bytes; digest 32 bytes (else ValueError). Deterministic, the multiplication
-    blinded.
+    """Return the signature ``secret·H(digest)``, 64 bytes.
+
+    It is deterministic, the multiplication is blinded. Raises ValueError unless the digest has 32 bytes.
     """
     curve = backends.bn254()
     return curve.encode_g1(curve.secret_mul_g1(curve.hash_to_g1(digest), key.secret))
 
 
 def verify(digest: bytes, signature: bytes, g2_key: bytes) -> bool:
-    """Whether the signature of the digest verifies under the key. False as well for malformed points;
-    ValueError if the digest is not 32 bytes, which is the caller's to ensure.
+    """Return whether the signature of the digest verifies under the key.
+
+    False as well for malformed points; ValueError if the digest is not 32 bytes, which is the caller's to ensure.
     """
     curve = backends.bn254()
     hashed = curve.hash_to_g1(digest)
@@ -99,7 +104,7 @@ def verify(digest: bytes, signature: bytes, g2_key: bytes) -> bool:
 
 
 def batch_verify(items: Sequence[tuple[bytes, bytes, bytes]], rng: Rng) -> tuple[int, ...]:
-    """The indexes of the (digest, signature, key) that do not verify, ascending; empty when all do.
+    """Return the indexes of the (digest, signature, key) that do not verify, ascending.
 
     One random linear combination: a pairing for each *different* key and one more, instead of two for each
     item.
@@ -122,12 +127,13 @@ def batch_verify(items: Sequence[tuple[bytes, bytes, bytes]], rng: Rng) -> tuple
 
     malformed = [i for i, part in enumerate(decoded) if part is None]
     wellformed = [i for i, part in enumerate(decoded) if part is not None]
-    return tuple(sorted([*malformed, *culprits(wellformed, holds)]))
+    return tuple(sorted([*malformed, *find_failing(wellformed, holds)]))
 
 
 def aggregate_signatures(signatures: Sequence[bytes]) -> bytes:
-    """The sum, 64 bytes. ValueError for none; InvalidPoint for a malformed one, or if they cancel to
-    infinity.
+    """Return the sum, 64 bytes.
+
+    Raises ValueError for none; InvalidPoint for a malformed one, or if they cancel to infinity.
     """
     if not signatures:
         raise ValueError("no signature to aggregate")
@@ -140,9 +146,10 @@ def aggregate_signatures(signatures: Sequence[bytes]) -> bytes:
 
 
 def verify_aggregate(digest: bytes, signature: bytes, g2_keys: Sequence[bytes]) -> bool:
-    """Whether the aggregate of one digest verifies under the sum of the keys. False as well when there is
-    no key, one is malformed, or their sum is infinity. The keys must be registered ones (proof of
-    possession), each signer's once.
+    """Return whether the aggregate of one digest verifies under the sum of the keys.
+
+    False as well when there is no key, one is malformed, or their sum is infinity. The keys must be registered ones (proof
+    of possession), each signer's once.
     """
     curve = backends.bn254()
     try:
@@ -154,27 +161,33 @@ def verify_aggregate(digest: bytes, signature: bytes, g2_keys: Sequence[bytes]) 
 
 
 def registration_key_data(key: KeyPair) -> bytes:
-    """192 bytes ``G1.X ‖ G1.Y ‖ G2.X.c1 ‖ G2.X.c0 ‖ G2.Y.c1 ‖ G2.Y.c0``: what EigenLayer's key registrar
-    takes as key data.
+    """Return the key data for EigenLayer's key registrar, 192 bytes.
+
+    They are ``G1.X ‖ G1.Y ‖ G2.X.c1 ‖ G2.X.c0 ‖ G2.Y.c1 ‖ G2.Y.c0``.
     """
     return key.g1 + key.g2
 
 
 def sign_registration(key: KeyPair, digest: bytes) -> bytes:
-    """The proof of possession that the key registrar wants: the signature of its EIP-712 registration
-    digest, 64 bytes.
+    """Return the proof of possession for the key registrar, 64 bytes.
+
+    It is the signature of its EIP-712 registration digest.
     """
     return sign(key, digest)
 
 
 def check_key(g2: bytes) -> None:
-    """InvalidPoint unless the 128 bytes are a point of G2's subgroup, canonical and not infinity."""
+    """Raise InvalidPoint unless the 128 bytes are a point of G2's subgroup.
+
+    It must be canonical and not infinity.
+    """
     backends.bn254().decode_g2(g2)
 
 
 def keys_match(g1: bytes, g2: bytes) -> bool:
-    """Whether the two points have one secret: ``e(g1, G2) = e(G1, g2)``. False as well for malformed
-    points.
+    """Return whether the two points have one secret: ``e(g1, G2) = e(G1, g2)``.
+
+    False as well for malformed points.
     """
     curve = backends.bn254()
     try:

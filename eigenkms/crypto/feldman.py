@@ -1,11 +1,10 @@
-"""Feldman's verifiable secret sharing: commitments ``C_k = a_k·G2`` let a recipient check its share, and
-anyone compute public shares.
+"""Feldman's verifiable secret sharing.
 
-A share s of the operator at x fits when ``s·G2 = Σ x^k·C_k``. Vectors add: the shares combined with
-coefficients λ_i lie on the polynomial committed to by ``A_k = Σ λ_i·C_ik``. A *dealing's* commitments are
-never infinity (``check_commitments``); in a *combined* vector a term above the first can be, if terms
-cancel. It is then written as the canonical ``c0 00…00`` and accepted as such by ``verify_share``,
-``public_share`` and their like; ``A_0``, the master public key, never can.
+Commitments ``C_k = a_k·G2`` let a recipient check its share, and any reader compute public shares. A share s of the operator
+at x fits when ``s·G2 = Σ x^k·C_k``. Vectors add: the shares combined with coefficients λ_i lie on the polynomial committed to
+by ``A_k = Σ λ_i·C_ik``. A *dealing's* commitments are never infinity (``check_commitments``); in a *combined* vector a term
+above the first can be, if terms cancel. It is then written as the canonical ``c0 00…00`` and accepted as such by
+``verify_share``, ``public_share`` and their like; ``A_0``, the master public key, never can.
 """
 
 from collections.abc import Sequence
@@ -30,8 +29,9 @@ class InvalidCommitments(InvalidPoint):
 
 
 def check_commitments(commitments: Sequence[bytes], expected_count: int) -> None:
-    """A dealing's vector: exactly ``expected_count`` points of G2, canonical, in the subgroup, none
-    infinity; InvalidPoint otherwise.
+    """Raise InvalidPoint unless a dealing's vector has ``expected_count`` points of G2.
+
+    They must be canonical, in the subgroup, and none infinity.
     """
     if len(commitments) != expected_count:
         raise InvalidCommitments(f"check commitments: {len(commitments)} points, not {expected_count}")
@@ -44,7 +44,10 @@ def check_commitments(commitments: Sequence[bytes], expected_count: int) -> None
 
 
 def verify_share(share: SecretScalar, x: int, commitments: Sequence[bytes]) -> bool:
-    """Whether ``share·G2 = Σ x^k·C_k``. False as well when a commitment is not a point."""
+    """Return whether ``share·G2 = Σ x^k·C_k``.
+
+    False as well when a commitment is not a point.
+    """
     try:
         return public_share_of(share) == public_share(x, commitments)
     except InvalidPoint:
@@ -52,21 +55,25 @@ def verify_share(share: SecretScalar, x: int, commitments: Sequence[bytes]) -> b
 
 
 def public_share(x: int, commitments: Sequence[bytes]) -> bytes:
-    """``Y = Σ x^k·C_k``, 96 bytes: checks the partial signatures and the next dealing of the operator at x.
-    InvalidPoint for a vector that is empty or holds what is not a point.
+    """Return the public share ``Y = Σ x^k·C_k``, 96 bytes, of the operator at x.
+
+    It verifies the operator's partial signatures and its next dealing. Raises InvalidPoint for a vector that is empty or
+    holds what is not a point.
     """
     return _combine(_decode(commitments), _powers(x, len(commitments)))
 
 
 def public_share_of(share: SecretScalar) -> bytes:
-    """``share·G2``, 96 bytes, by the backend's constant-time multiplication."""
+    """Return ``share·G2``, 96 bytes, by the backend's constant-time multiplication."""
     curve = backends.bls12381()
     return curve.encode_g2(curve.secret_mul_g2(curve.g2, share.value))
 
 
 def combine_commitments(lambdas: Sequence[int], vectors: Sequence[Sequence[bytes]]) -> tuple[bytes, ...]:
-    """``A_k = Σ λ_i·C_ik`` for all k. ValueError unless there is a λ for each vector; InvalidPoint for
-    vectors that are malformed, of unequal length or none, and when A_0 is infinity.
+    """Return ``A_k = Σ λ_i·C_ik`` for all k.
+
+    Raises ValueError unless there is a λ for each vector; InvalidPoint for vectors that are malformed, of unequal length or none,
+    and when A_0 is infinity.
     """
     if len(lambdas) != len(vectors):
         raise ValueError(f"{len(lambdas)} coefficients, but {len(vectors)} commitment vectors")

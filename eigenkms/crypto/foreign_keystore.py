@@ -1,4 +1,6 @@
-"""Key files that others write: geth's, and those of EigenLayer's programs for BN254 keys. Bytes in, bytes out; read only.
+"""Key files of foreign programs: geth's, and EigenLayer's for BN254 keys.
+
+Bytes in, bytes out; they are only read.
 
 - geth, most wallets, and ``eigenlayer operator keys create --key-type ecdsa``: ``version`` 3, ``crypto`` (ethers writes
   ``Crypto``), ``address``; the plaintext is a secp256k1 key, big-endian. Old ones have no leading zeros: 31 bytes, or 30.
@@ -47,7 +49,10 @@ _SECRET_BYTES: Final = 32
 
 
 def parse(data: bytes) -> dict[str, Any] | None:
-    """The fields of a key file, of whatever format; None for what is no JSON object of bounded size."""
+    """Return the fields of a key file, of whatever format.
+
+    Returns None for what is no JSON object of bounded size.
+    """
     try:
         fields = bounded_json.loads_strict(data) if len(data) <= MAX_FILE_BYTES else None
     except ValueError:
@@ -56,7 +61,7 @@ def parse(data: bytes) -> dict[str, Any] | None:
 
 
 def format_of(fields: Mapping[str, Any]) -> KeystoreFormat | None:
-    """Which writer's a key file is, by its fields alone; None if no known one's."""
+    """Return the format of a key file by its fields alone, or None."""
     if fields.get("format") == FORMAT:
         return "eigenkms"
     if {"encseed", "ethaddr"} <= fields.keys():
@@ -82,12 +87,18 @@ def _format_of_version_4(fields: Mapping[str, Any]) -> KeystoreFormat:
 
 
 def _crypto(fields: Mapping[str, Any]) -> Any:
-    """The object with the secret. Go's decoder ignores the case of a name, so geth reads what ethers writes."""
+    """Return the object with the secret.
+
+    Go's decoder ignores the case of a name, so geth reads what ethers writes.
+    """
     return fields.get("crypto", fields.get("Crypto"))
 
 
 def nature(data: bytes) -> str | None:
-    """What a file is that is no JSON, as a clause; None if that is not known. Nothing of its content is in it."""
+    """Return a clause for a file that is no JSON, or None.
+
+    It holds nothing of the content.
+    """
     if data.startswith(UTF16_MARKS):
         return UTF16
     pem = _PEM.match(data)
@@ -97,7 +108,10 @@ def nature(data: bytes) -> str | None:
 
 
 def claimed_address(fields: Mapping[str, Any]) -> bytes | None:
-    """The account that a geth keystore says it is of, 20 bytes; None if it does not say."""
+    """Return the account that a geth keystore says it is of, 20 bytes.
+
+    Returns None if it does not say.
+    """
     text = fields.get("address", fields.get("Address"))
     if not isinstance(text, str) or not re.fullmatch(r"(0[xX])?[0-9a-fA-F]{40}", text, re.ASCII):
         return None
@@ -105,7 +119,10 @@ def claimed_address(fields: Mapping[str, Any]) -> bytes | None:
 
 
 def claimed_g1(fields: Mapping[str, Any]) -> bytes:
-    """The key in G1 (64 bytes) that a keystore of the EigenLayer CLI says it is of. Raises InputError."""
+    """Return the key in G1 (64 bytes) that a keystore of the EigenLayer CLI names.
+
+    Raises InputError.
+    """
     found = _POINT.fullmatch(str(fields["pubKey"]))
     coordinates = [int(digits) for digits in found.groups()] if found else [2**256]
     if max(coordinates) >> 256:
@@ -114,7 +131,10 @@ def claimed_g1(fields: Mapping[str, Any]) -> bytes:
 
 
 def claimed_g2(fields: Mapping[str, Any]) -> bytes:
-    """The key in G2 (128 bytes) that a keystore of the devkit says it is of. Raises InputError."""
+    """Return the key in G2 (128 bytes) that a keystore of the devkit says it is of.
+
+    Raises InputError.
+    """
     text = fields.get("publicKey", fields.get("pubkey"))
     if not isinstance(text, str) or not re.fullmatch(r"(0x)?[0-9a-fA-F]{256}", text, re.ASCII):
         raise InputError("open keystore: its public key is not 256 hexadecimal digits")
@@ -122,12 +142,18 @@ def claimed_g2(fields: Mapping[str, Any]) -> bytes:
 
 
 def open_geth(fields: Mapping[str, Any], password: str) -> bytes:
-    """The secp256k1 key (32 bytes) in it, which may be none of its curve. Raises InputError."""
+    """Return the secp256k1 key (32 bytes) in it, which may be none of its curve.
+
+    Raises InputError.
+    """
     return _whole(decrypt_web3(_crypto(fields), password))
 
 
 def open_eigenlayer(fields: Mapping[str, Any], password: str) -> bytes:
-    """The BN254 key (32 bytes) in it, whose ``pubKey`` is its own. Raises InputError."""
+    """Return the BN254 key (32 bytes) in it, whose ``pubKey`` is its own.
+
+    Raises InputError.
+    """
     claimed = claimed_g1(fields)
     secret = _whole(decrypt_web3(_crypto(fields), password))
     try:
@@ -140,7 +166,10 @@ def open_eigenlayer(fields: Mapping[str, Any], password: str) -> bytes:
 
 
 def open_devkit(fields: Mapping[str, Any], password: str) -> bytes:
-    """The BN254 key (32 bytes) in it, whose public key is its own in one of the readings. Raises InputError."""
+    """Return the BN254 key (32 bytes) whose public key is the file's in one reading.
+
+    Raises InputError.
+    """
     claimed, crypto = claimed_g2(fields), _crypto(fields)
     decrypt = decrypt_eip2335 if isinstance(crypto.get("kdf"), dict) else decrypt_web3
     for scalar in _readings(decrypt(crypto, password)):
@@ -151,7 +180,10 @@ def open_devkit(fields: Mapping[str, Any], password: str) -> bytes:
 
 
 def _readings(content: bytes) -> Iterator[int]:
-    """The scalars in 1..N-1 that the content may stand for; the writer's own reading first."""
+    """Yield the scalars in 1..N-1 that the content may stand for.
+
+    The writer's own reading comes first.
+    """
     numbers = [int.from_bytes(content, "big")]
     if re.fullmatch(rb"[0-9]{1,78}", content):
         numbers.append(int(content))
@@ -161,7 +193,7 @@ def _readings(content: bytes) -> Iterator[int]:
 
 
 def _whole(content: bytes) -> bytes:
-    """A key of 32 bytes, its leading zeros restored."""
+    """Return a key of 32 bytes, its leading zeros restored."""
     if not 0 < len(content) <= _SECRET_BYTES:
         raise InputError("open keystore: what it holds is not a key of 32 bytes")
     return content.rjust(_SECRET_BYTES, b"\0")

@@ -1,8 +1,7 @@
-"""Identity-based encryption: whoever holds the application's key can read, and nobody needs it to write. What all versions of
-ciphertexts share, and version 1; version 2 is in ``ibe_v2``.
+"""Identity-based encryption, version 1, and the parts that all versions share.
 
-Version 1 is Boneh and Franklin's scheme used as a key encapsulation, then HKDF-SHA256 and AES-256-GCM (there is no
-Fujisaki-Okamoto transform):
+The holder of an application's key can read; to write takes no key. Version 2 is in ``ibe_v2``. Version 1 is Boneh and
+Franklin's scheme used as a key encapsulation, then HKDF-SHA256 and AES-256-GCM (there is no Fujisaki-Okamoto transform):
 
     r random, C1 = r·G2, g = e(H(id), MPK)^r    which the holder of sk = s·H(id) finds as e(sk, C1)
     key  = HKDF-SHA256(ikm = g, salt = "eigenx-kms-go-ibe-encryption", info = "IBE-encryption|v1|" ‖ app_id)
@@ -32,7 +31,7 @@ from eigenkms.crypto.app_ids import other_spelling
 from eigenkms.crypto.backends.interface import BLS_G2_SIZE, InvalidPoint
 from eigenkms.crypto.bls import hashed
 from eigenkms.crypto.hashing import Rng
-from eigenkms.crypto.identities import Identity, app_id_bytes, identity_v1
+from eigenkms.crypto.ibe_identities import Identity, app_id_bytes, identity_v1
 from eigenkms.crypto.scalars import random_scalar
 from eigenkms.errors import InputError, VerificationError
 
@@ -53,8 +52,9 @@ _INFO = b"IBE-encryption|v1|"
 
 @dataclass(frozen=True, slots=True)
 class CiphertextHeader:
-    """What a ciphertext says without a key. ``c1`` is 96 bytes as they stand there: whether it is a point
-    is not checked.
+    """The fields of a ciphertext that are readable without a key.
+
+    ``c1`` is 96 bytes as they stand there: whether it is a point is not checked.
     """
 
     version: int
@@ -64,10 +64,10 @@ class CiphertextHeader:
 
 
 def encrypt(app_id: str, mpk: bytes, plaintext: bytes, rng: Rng) -> bytes:
-    """A version 1 ciphertext, 128 bytes longer than the plaintext, which may be empty.
+    """Return a version 1 ciphertext, 128 bytes longer than the plaintext.
 
-    InputError for an application id below 5 bytes or a plaintext above 2 GiB; InvalidPoint for a malformed
-    master public key.
+    The plaintext may be empty. Raises InputError for an application id below 5 bytes or a plaintext above 2 GiB, InvalidPoint
+    for a malformed master public key.
     """
     name = checked_app_id(app_id)
     if len(plaintext) > MAX_PLAINTEXT:
@@ -79,8 +79,10 @@ def encrypt(app_id: str, mpk: bytes, plaintext: bytes, rng: Rng) -> bytes:
 
 
 def decrypt(app_id: str, app_key: bytes, ciphertext: bytes) -> bytes:
-    """The plaintext. InputError if it is not a ciphertext or the application id is below 5 bytes;
-    VerificationError if the key is not the right one, is not a point, or the ciphertext was changed.
+    """Return the plaintext.
+
+    Raises InputError if it is not a ciphertext or the application id is below 5 bytes; VerificationError if the key is not the
+    right one, is not a point, or the ciphertext was changed.
     """
     name = checked_app_id(app_id)
     header = parse(ciphertext)
@@ -93,8 +95,9 @@ def decrypt(app_id: str, app_key: bytes, ciphertext: bytes) -> bytes:
 
 
 def parse(ciphertext: bytes) -> CiphertextHeader:
-    """Read the header; InputError for what is not a version 1 ciphertext. Nothing of it is authenticated
-    before ``decrypt``.
+    """Read the header; InputError for what is not a version 1 ciphertext.
+
+    Nothing of it is authenticated before ``decrypt``.
     """
     read_version(ciphertext, (VERSION,))
     if len(ciphertext) < OVERHEAD:
@@ -109,7 +112,7 @@ def parse(ciphertext: bytes) -> CiphertextHeader:
 
 
 def checked_app_id(app_id: str) -> bytes:
-    """The application id in UTF-8; InputError below 5 bytes."""
+    """Return the application id in UTF-8; InputError below 5 bytes."""
     name = app_id_bytes(app_id)
     if len(name) < MIN_APP_ID_BYTES:
         raise InputError(f"application id {app_id!r} has {len(name)} bytes, fewer than {MIN_APP_ID_BYTES}")
@@ -117,7 +120,10 @@ def checked_app_id(app_id: str) -> bytes:
 
 
 def encapsulate(identity: Identity, mpk: bytes, rng: Rng) -> tuple[bytes, bytes]:
-    """C1 (96 bytes) and g (576 bytes) with a fresh r; InvalidPoint for a malformed master public key."""
+    """Return C1 (96 bytes) and g (576 bytes) with a fresh r.
+
+    Raises InvalidPoint for a malformed master public key.
+    """
     curve = backends.bls12381()
     key_point = curve.decode_g2(mpk)
     r = random_scalar(rng)
@@ -127,13 +133,19 @@ def encapsulate(identity: Identity, mpk: bytes, rng: Rng) -> tuple[bytes, bytes]
 
 
 def decapsulate(app_key: bytes, c1: bytes) -> bytes:
-    """The same g, for the holder of the application's key; InvalidPoint if one of the two is no point."""
+    """Return the same g, for the holder of the application's key.
+
+    Raises InvalidPoint if one of the two is no point.
+    """
     curve = backends.bls12381()
     return curve.pairing_bytes(curve.decode_g1(app_key), curve.decode_g2(c1))
 
 
 def read_version(ciphertext: bytes, known: Collection[int]) -> int:
-    """The version byte; InputError for what is no ciphertext or of a version that is not ``known``."""
+    """Return the version byte.
+
+    Raises InputError for what is no ciphertext or of a version that is not ``known``.
+    """
     if not ciphertext.startswith(MAGIC):
         raise InputError(
             "read ciphertext: it does not begin with IBE", hint="give a file made by eigenkms encrypt"

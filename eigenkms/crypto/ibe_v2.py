@@ -1,8 +1,8 @@
-"""Ciphertext version 2: bound to its cluster, and cut into chunks, so that a file of any size passes through a small memory
-(docs/formats.md, Ciphertext).
+"""Ciphertext version 2: bound to its cluster, and cut into chunks.
 
-The encapsulation is that of version 1 (``ibe``), to an identity that names kind and cluster too (``identities``): the key of an
-application for one version opens nothing of the other. The keys are derived from more than it, and what follows is new:
+So a file of any size passes through a small memory (docs/formats.md, Ciphertext). The encapsulation is that of version 1
+(``ibe``), to an identity that names kind and cluster too (``ibe_identities``): the key of an application for one version
+opens nothing of the other. The keys are derived from more than it, and what follows is new:
 
     context = MPK ‖ head ‖ app id                            head: the first 134 bytes, C1 among them
     key ‖ check = HKDF-SHA256(ikm = g, salt = "eigenkms/ciphertext/2", info = context), 32 bytes each
@@ -17,10 +17,11 @@ application for one version opens nothing of the other. The keys are derived fro
     offset 134  32 bytes  check
     offset 166            chunks
 
-The chunks are STREAM (Hoang, Reyhanitabar, Rogaway, Vizár: Online Authenticated-Encryption and its Nonce-Reuse Misuse-Resistance,
-2015), as age and Tink have it. Each chunk is full but the last one, whose nonce says so (1, else 0), and which is empty only if the
-plaintext is. A key seals one file, as r is fresh; so a chunk opens only at its own place in its own file. ``check`` commits to the
-key and to everything in the context: whoever has another key, application, cluster or master key learns it before the first chunk.
+The chunks are STREAM (Hoang, Reyhanitabar, Rogaway, Vizár: Online Authenticated-Encryption and its Nonce-Reuse
+Misuse-Resistance, 2015), as age and Tink have it. Each chunk is full but the last one, whose nonce says so (1, else 0), and
+which is empty only if the plaintext is. A key seals one file, as r is fresh; so a chunk opens only at its own place in its
+own file. ``check`` commits to the key and to everything in the context: a reader with another key, application, cluster or
+master key learns it before the first chunk.
 
 ``Sealer`` and ``Opener`` take one chunk after another and do no input or output.
 """
@@ -36,7 +37,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from eigenkms.crypto import ibe
 from eigenkms.crypto.backends.interface import BLS_G2_SIZE, InvalidPoint
 from eigenkms.crypto.hashing import Rng
-from eigenkms.crypto.identities import CLUSTER_SIZE, IdentityKind, identity_v2
+from eigenkms.crypto.ibe_identities import CLUSTER_SIZE, IdentityKind, identity_v2
 from eigenkms.errors import InputError, VerificationError
 from eigenkms.types import AppId, ClusterId
 
@@ -59,7 +60,7 @@ _SALT = b"eigenkms/ciphertext/2"
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """For whom to encrypt: an application of a cluster, whose master public key (G2, 96 bytes) is ``mpk``."""
+    """The recipient: an application of a cluster with master public key ``mpk`` (G2, 96)."""
 
     app_id: AppId
     cluster: ClusterId
@@ -68,7 +69,7 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class ApplicationKey:
-    """What opens the ciphertexts of one application and one version: a private key (G1, 48 bytes), and whose it is."""
+    """The private key (G1, 48 bytes) of one application and one ciphertext version."""
 
     owner: Recipient
     secret: bytes = field(repr=False)
@@ -76,7 +77,10 @@ class ApplicationKey:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a ciphertext says without a key. ``c1`` is 96 bytes as they stand there, point or not; ``check`` 32 bytes."""
+    """The fields of a ciphertext that are readable without a key.
+
+    ``c1`` is 96 bytes as they stand there, point or not; ``check`` 32 bytes.
+    """
 
     kind: IdentityKind
     chunk_bits: int
@@ -100,7 +104,10 @@ class Header:
         return _head(self.kind, self.chunk_bits, self.cluster, self.c1)
 
     def plaintext_size(self, sealed: int) -> int:
-        """Bytes of plaintext in ``sealed`` bytes of chunks; InputError where no number of chunks has so many."""
+        """Return the bytes of plaintext in ``sealed`` bytes of chunks.
+
+        Raises InputError if no number of chunks has so many.
+        """
         count = max(1, -(-sealed // self.sealed_size))
         last = sealed - (count - 1) * self.sealed_size
         if last < TAG_SIZE or (last == TAG_SIZE and count > 1):
@@ -109,7 +116,10 @@ class Header:
 
 
 def parse_header(encoded: bytes) -> Header:
-    """Read the first 166 bytes. InputError for what is not a version 2 ciphertext; nothing is authenticated before ``Opener``."""
+    """Read the first 166 bytes.
+
+    Raises InputError for what is not a version 2 ciphertext; nothing is authenticated before ``Opener``.
+    """
     ibe.read_version(encoded, (VERSION,))
     if len(encoded) < HEADER_SIZE:
         raise ibe.too_short(len(encoded), HEADER_SIZE + TAG_SIZE)
@@ -133,7 +143,10 @@ def parse_header(encoded: bytes) -> Header:
 
 
 def check_cluster(header: Header, cluster: ClusterId) -> None:
-    """VerificationError unless the ciphertext says that it is for ``cluster``. Needs no key."""
+    """VerificationError unless the ciphertext says that it is for ``cluster``.
+
+    Needs no key.
+    """
     if header.cluster != cluster:
         raise VerificationError(
             f"decrypt: the ciphertext is for cluster {header.cluster.hex()}, not for {cluster.hex()}",
@@ -165,10 +178,10 @@ class _Chunks:
 
 
 class Sealer(_Chunks):
-    """Encrypts one file: ``header``, then what ``seal`` gives for each chunk.
+    """Encrypts one file: ``header``, then the result of ``seal`` for each chunk.
 
-    InputError for an application id below 5 bytes; InvalidPoint for a malformed master public key; ValueError for a cluster id that
-    is not 32 bytes or a chunk size out of range.
+    Raises InputError for an application id below 5 bytes; InvalidPoint for a malformed master public key; ValueError for a
+    cluster id that is not 32 bytes or a chunk size out of range.
     """
 
     def __init__(self, recipient: Recipient, rng: Rng, chunk_bits: int = CHUNK_BITS) -> None:
@@ -185,8 +198,9 @@ class Sealer(_Chunks):
         self.chunk_size = 1 << chunk_bits
 
     def seal(self, plaintext: bytes, *, last: bool) -> bytes:
-        """The next chunk, 16 bytes longer. ValueError for a wrong size: full, but the last, which may be shorter, and is empty only
-        if it is the only one.
+        """Return the next chunk, 16 bytes longer.
+
+        Raises ValueError for a wrong size: full, but the last, which may be shorter, and is empty only if it is the only one.
         """
         self._check_more()
         full, first = len(plaintext) == self.chunk_size, self._index == 0
@@ -198,10 +212,12 @@ class Sealer(_Chunks):
 
 
 class Opener(_Chunks):
-    """Decrypts one file. What ``open`` gives is authentic, and in its place; that the file is whole is known after the last chunk.
+    """Decrypts one file.
 
-    VerificationError if the key, its application, cluster or master public key are not those that the header was made for, or the
-    header was changed.
+    Each result of ``open`` is authentic, and in its place. Only the last chunk proves that the file is whole.
+
+    Raises VerificationError if the key, its application, cluster or master public key are not those that the header was made
+    for, or the header was changed.
     """
 
     def __init__(self, header: Header, key: ApplicationKey) -> None:
@@ -220,8 +236,9 @@ class Opener(_Chunks):
         self._app_id = owner.app_id
 
     def open(self, sealed: bytes, *, last: bool) -> bytes:
-        """The plaintext of the next chunk; ``last`` says that nothing follows it. VerificationError if it is not what was encrypted
-        at this place.
+        """Return the plaintext of the next chunk; ``last`` says that nothing follows it.
+
+        Raises VerificationError if it is not what was encrypted at this place.
         """
         self._check_more()
         plaintext = self._opened(sealed, last=last)
@@ -251,14 +268,17 @@ class Opener(_Chunks):
 
 
 def encrypt(recipient: Recipient, plaintext: bytes, rng: Rng, chunk_bits: int = CHUNK_BITS) -> bytes:
-    """A version 2 ciphertext of bytes in memory. Errors as ``Sealer``."""
+    """Return a version 2 ciphertext of bytes in memory. Errors as ``Sealer``."""
     sealer = Sealer(recipient, rng, chunk_bits)
     chunks = _split(plaintext, sealer.chunk_size)
     return sealer.header + b"".join(sealer.seal(chunk, last=last) for chunk, last in chunks)
 
 
 def decrypt(key: ApplicationKey, ciphertext: bytes) -> bytes:
-    """The whole plaintext. InputError for what is no version 2 ciphertext; VerificationError as ``Opener``."""
+    """Return the whole plaintext.
+
+    Raises InputError for what is no version 2 ciphertext; VerificationError as ``Opener``.
+    """
     header = parse_header(ciphertext)
     opener = Opener(header, key)
     chunks = _split(ciphertext[HEADER_SIZE:], header.sealed_size)
@@ -266,7 +286,10 @@ def decrypt(key: ApplicationKey, ciphertext: bytes) -> bytes:
 
 
 def _split(content: bytes, size: int) -> list[tuple[bytes, bool]]:
-    """(chunk, whether it is the last); one at least, which is empty if there is nothing."""
+    """Return pairs of a chunk and whether it is the last.
+
+    There is at least one, which is empty for empty content.
+    """
     ends = range(size, len(content) + size, size) or range(size, size + 1)
     return [(content[end - size : end], end >= len(content)) for end in ends]
 
@@ -276,6 +299,6 @@ def _head(kind: IdentityKind, chunk_bits: int, cluster: ClusterId, c1: bytes) ->
 
 
 def _derive(shared: bytes, context: bytes) -> tuple[bytes, bytes]:
-    """(key, check), 32 bytes each."""
+    """Return (key, check), 32 bytes each."""
     derived = HKDF(algorithm=SHA256(), length=32 + CHECK_SIZE, salt=_SALT, info=context).derive(shared)
     return derived[:32], derived[32:]

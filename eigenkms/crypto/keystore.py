@@ -1,5 +1,6 @@
-"""Key files: one secret key under a password, as JSON. Bytes in, bytes out; where they lie is the caller's
-business.
+"""Key files: one secret key under a password, as JSON.
+
+Bytes in, bytes out; the caller stores them.
 
     {"format": "eigenkms-keystore", "version": 1, "kind": "bn254", "public": {"g2": "…"},
      "kdf": {"name": "scrypt", "n": 131072, "r": 8, "p": 1, "salt": "<64 hex>"},
@@ -47,7 +48,10 @@ PASSWORD_HINT = (
 
 @dataclass(frozen=True, slots=True)
 class ScryptCost:
-    """Cost of guessing one password. The default takes 128 MiB; anything less is for tests."""
+    """Cost of guessing one password.
+
+    The default takes 128 MiB; anything less is for tests.
+    """
 
     n: int = 2**17
     r: int = 8
@@ -69,8 +73,9 @@ DEFAULT_COST = ScryptCost()
 
 @dataclass(frozen=True, slots=True)
 class OpenedKey:
-    """A key out of its file: its kind, the secret bytes (not printed), and the public values that stood
-    beside it.
+    """A key out of its file: its kind, the secret bytes, and its public values.
+
+    The repr does not show the secret.
     """
 
     kind: str
@@ -87,8 +92,9 @@ def seal(
     *,
     cost: ScryptCost = DEFAULT_COST,
 ) -> bytes:
-    """A key file. InputError for an empty password; ValueError for a kind, secret or public value that the
-    format does not know.
+    """Return a key file.
+
+    Raises InputError for an empty password; ValueError for a kind, secret or public value that the format does not know.
     """
     if kind not in KINDS:
         raise ValueError(f"keystore kind {kind!r} is not one of {', '.join(KINDS)}")
@@ -107,8 +113,9 @@ def seal(
 
 
 def open_keystore(data: bytes, password: str) -> OpenedKey:
-    """The key in a file. InputError for a file that is not a key file, a newer version, or a password that
-    does not open it.
+    """Return the key in a file.
+
+    Raises InputError for a file that is not a key file, a newer version, or a password that does not open it.
     """
     fields = _parse(data)
     kdf, cipher = fields["kdf"], fields["cipher"]
@@ -146,12 +153,18 @@ def _aad(header: Mapping[str, Any]) -> bytes:
 
 
 def password_bytes(password: str) -> bytes:
-    """UTF-8 of its Unicode form NFKD, so that it is the same however its accents were typed. InputError where there is none."""
+    """Return the UTF-8 form of its NFKD form, the same for any spelling of accents.
+
+    Raises InputError if there is none.
+    """
     return utf8(unicodedata.normalize("NFKD", password))
 
 
 def utf8(password: str) -> bytes:
-    """Its UTF-8 bytes as it stands, which is what geth derives keys from. InputError where there are none."""
+    """Return its UTF-8 bytes unchanged, from which geth derives keys.
+
+    Raises InputError if there are none.
+    """
     try:
         return password.encode()
     except UnicodeEncodeError:
@@ -164,8 +177,9 @@ def _cipher(password: str, salt: bytes, cost: ScryptCost) -> AESGCM:
 
 
 def _parse(data: bytes) -> dict[str, Any]:
-    """The file as a mapping of the known fields, their shapes checked; values are checked by
-    ``open_keystore``.
+    """Return the file as a mapping of the known fields, their shapes checked.
+
+    Values are checked by ``open_keystore``.
     """
     if len(data) > MAX_FILE_BYTES:
         raise _malformed(f"{len(data)} bytes, more than {MAX_FILE_BYTES}")
@@ -201,7 +215,10 @@ def _parse(data: bytes) -> dict[str, Any]:
 
 
 def written_by(fields: Mapping[str, Any]) -> str:
-    """Which release says to have written a file, for the message that refuses it; formats of later versions say it."""
+    """Return the release that wrote a file, for the message that refuses it.
+
+    Formats of later versions name it.
+    """
     release = fields.get("release")
     known = isinstance(release, str) and re.fullmatch(r"[0-9A-Za-z.+!_-]{1,64}", release)
     return f" (written by release {release})" if known else ""

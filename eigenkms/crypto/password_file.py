@@ -1,11 +1,13 @@
-"""A file under a password, for more than one key: a line that everybody may read, and sealed bytes that it is bound to.
+"""A file under a password, for several keys: a public line, and sealed bytes.
+
+The line is bound to the bytes.
 
     {"format": "…", "version": 1, "release": "0.1.0", "kdf": {"name": "scrypt", "n": 131072, "r": 8, "p": 1, "salt": "<64 hex>"},
      "cipher": {"name": "aes-256-gcm", "nonce": "<24 hex>"}}⏎ ciphertext
 
 The line is JSON of at most MAX_LINE_BYTES, and it is authenticated to the byte: a change of any bit of the file is refused. The key
-is made as for key files (``keystore``), cost and bounds are the same. ``release`` is the release that wrote it, for whoever meets a
-version that it does not know.
+is made as for key files (``keystore``), cost and bounds are the same. ``release`` is the release that wrote it, for a reader of
+an unknown version.
 """
 
 import json
@@ -35,7 +37,7 @@ def seal_file(
     *,
     cost: ScryptCost = DEFAULT_COST,
 ) -> bytes:
-    """The file of format ``name``. InputError for an empty password."""
+    """Return the file of format ``name``. InputError for an empty password."""
     if not password:
         raise InputError(f"seal {name}: the password is empty", hint="choose one of at least one character")
     salt, nonce = rng(_SALT_BYTES), rng(_NONCE_BYTES)
@@ -51,7 +53,10 @@ def seal_file(
 
 
 def open_file(name: str, version: int, data: bytes, password: str) -> bytes:
-    """What was sealed. InputError for another format or version, and where the password does not open it."""
+    """Return the sealed bytes.
+
+    Raises InputError for another format or version, and if the password does not open it.
+    """
     line, newline, ciphertext = data[:MAX_LINE_BYTES].partition(b"\n")
     ciphertext = data[len(line) + 1 :]
     fields = _fields(line, name) if newline else None
@@ -83,7 +88,7 @@ def _derivation(fields: dict[str, Any]) -> tuple[ScryptCost, bytes, bytes]:
 
 
 def _fields(line: bytes, name: str) -> dict[str, Any] | None:
-    """The first line, as far as it is one of this format in any version."""
+    """Return the first line, as far as it is one of this format in any version."""
     try:
         fields = bounded_json.loads_strict(line)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The scalar field of BLS12-381: operator coordinates, Lagrange coefficients, and scalars that are secret."""
+"""The scalar field of BLS12-381: coordinates, Lagrange coefficients, secrets."""
 
 from collections.abc import Sequence
 from hmac import compare_digest
@@ -12,11 +12,10 @@ R = 0x73EDA753299D7D483339D80809A1D80553BDA402FFFE5BFEFFFFFFFF00000001
 
 
 class SecretScalar:
-    """An integer in 0..R-1 that nobody may see: redacted in repr and str, compared in constant time, not
-    hashable.
+    """A secret integer in 0..R-1.
 
-    Python integers are neither constant time nor erasable; this type guards against leaks by log, message
-    and traceback only.
+    It is redacted in repr and str, compared in constant time, and not hashable. Python integers are neither constant time nor
+    erasable; this type guards against leaks by log, message and traceback only.
     """
 
     __slots__ = ("_value",)
@@ -32,12 +31,15 @@ class SecretScalar:
         return self._value
 
     def to_bytes(self) -> bytes:
-        """32 bytes, big-endian."""
+        """Return 32 bytes, big-endian."""
         return self._value.to_bytes(32, "big")
 
     @classmethod
     def from_bytes(cls, encoding: bytes, *, allow_zero: bool = False) -> Self:
-        """Strict: exactly 32 bytes, below R, not zero unless allowed; ValueError otherwise."""
+        """Strict: exactly 32 bytes, below R, not zero unless allowed.
+
+        Raises ValueError otherwise.
+        """
         if len(encoding) != 32:
             raise ValueError(f"secret scalar has {len(encoding)} bytes, not 32")
         scalar = cls(int.from_bytes(encoding, "big"))
@@ -63,8 +65,9 @@ def random_scalar(rng: Rng) -> SecretScalar:
 
 
 def coordinate(address: OperatorAddress) -> int:
-    """Where an operator's share lies: ``keccak256(address) mod R``. ValueError if the address is not 20
-    bytes or x is 0.
+    """Return the coordinate of an operator's share: ``keccak256(address) mod R``.
+
+    Raises ValueError if the address is not 20 bytes or x is 0.
     """
     if len(address) != 20:
         raise ValueError(f"operator address has {len(address)} bytes, not 20")
@@ -73,14 +76,18 @@ def coordinate(address: OperatorAddress) -> int:
 
 
 def coordinates(addresses: Sequence[OperatorAddress]) -> tuple[int, ...]:
-    """The coordinates in the order of the addresses; ValueError unless all are distinct and non-zero."""
+    """Return the coordinates in the order of the addresses.
+
+    Raises ValueError unless all are distinct and non-zero.
+    """
     return _distinct([coordinate(address) for address in addresses])
 
 
 def lagrange_at_zero(xs: Sequence[int]) -> tuple[int, ...]:
-    """``λ_i = Π_{j≠i} x_j / (x_j − x_i) mod R``: f(0) = Σ λ_i f(x_i) for every f of degree below len(xs).
+    """Return ``λ_i = Π_{j≠i} x_j / (x_j − x_i) mod R``.
 
-    ValueError unless the coordinates are distinct and non-zero modulo R.
+    f(0) = Σ λ_i f(x_i) for every f of degree below len(xs). Raises ValueError unless the coordinates are distinct and
+    non-zero modulo R.
     """
     xs = _distinct([_usable(x % R) for x in xs])
     total = _product(xs)
@@ -96,7 +103,7 @@ def _product(factors: Sequence[int]) -> int:
 
 
 def _inverses(values: Sequence[int]) -> list[int]:
-    """The inverses modulo R of non-zero values, by a single inversion (Montgomery's trick)."""
+    """Return the inverses modulo R of non-zero values, by one inversion (Montgomery)."""
     products = [1]
     for value in values:
         products.append(products[-1] * value % R)
@@ -121,8 +128,9 @@ def _distinct(xs: list[int]) -> tuple[int, ...]:
 
 
 def threshold(n: int) -> int:
-    """``⌈2n/3⌉``: shares that decrypt, length of a commitment vector, and quorum of a certificate for n
-    operators.
+    """Return ``⌈2n/3⌉``, the threshold and the quorum of n operators.
+
+    So many shares decrypt, and so many votes certify. A commitment vector has this length.
     """
     if n < 1:
         raise ValueError(f"an operator set has at least one member, not {n}")

@@ -1,4 +1,4 @@
-"""Bytes kept from other eyes: in storage under a key, and in a message for one reader.
+"""Seal bytes: in storage under a key, and in a message for one reader.
 
 Storage: AES-256-GCM with a random 96-bit nonce in front; a key seals at most 2^32 times (NIST SP 800-38D,
 8.3). Keys come from HKDF-SHA256.
@@ -32,22 +32,27 @@ _ANSWER_INFO = b"eigenkms/answer/1"
 
 
 def derive_key(secret: bytes, info: bytes, salt: bytes) -> bytes:
-    """32 bytes by HKDF-SHA256 (RFC 5869). ``secret`` must have entropy of its own: a password goes through
-    scrypt first.
+    """Return 32 bytes by HKDF-SHA256 (RFC 5869).
+
+    ``secret`` must have entropy of its own: a password goes through scrypt first.
     """
     return HKDF(algorithm=SHA256(), length=KEY_SIZE, salt=salt, info=info).derive(secret)
 
 
 def seal(key: bytes, plaintext: bytes, aad: bytes, rng: Rng) -> bytes:
-    """``nonce (12) ‖ AES-256-GCM``: 28 bytes longer than the plaintext. ValueError unless the key has 32
-    bytes.
+    """Return ``nonce (12) ‖ AES-256-GCM``, 28 bytes longer than the plaintext.
+
+    Raises ValueError unless the key has 32 bytes.
     """
     nonce = rng(NONCE_SIZE)
     return nonce + _aes(key).encrypt(nonce, plaintext, aad)
 
 
 def unseal(key: bytes, sealed: bytes, aad: bytes) -> bytes:
-    """The inverse of ``seal``. VerificationError for another key, other aad or changed bytes."""
+    """Return the plaintext that ``seal`` sealed.
+
+    Raises VerificationError for another key, other aad or changed bytes.
+    """
     try:
         return _aes(key).decrypt(sealed[:NONCE_SIZE], sealed[NONCE_SIZE:], aad)
     except (InvalidTag, ValueError):
@@ -55,21 +60,24 @@ def unseal(key: bytes, sealed: bytes, aad: bytes) -> bytes:
 
 
 def x25519_keypair(rng: Rng) -> tuple[bytes, bytes]:
-    """(private, public), 32 bytes each (RFC 7748)."""
+    """Return (private, public), 32 bytes each (RFC 7748)."""
     private = rng(X25519_SIZE)
     return private, x25519_public(private)
 
 
 def x25519_public(private: bytes) -> bytes:
-    """The public key of a private one, 32 bytes each; ValueError for another length."""
+    """Return the public key of a private one, 32 bytes each.
+
+    Raises ValueError for another length.
+    """
     return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
 
 
 def answer_seal(recipient: bytes, plaintext: bytes, aad: bytes, rng: Rng) -> bytes:
-    """Seal to a recipient's X25519 public key: ``ephemeral key (32) ‖ AES-256-GCM``, 48 bytes longer than
-    the plaintext.
+    """Seal to a recipient's X25519 public key, 48 bytes longer than the plaintext.
 
-    VerificationError for a public key of low order or of another length than 32 bytes.
+    The result is ``ephemeral key (32) ‖ AES-256-GCM``. Raises VerificationError for a public key of low order or of another
+    length than 32 bytes.
     """
     private, public = x25519_keypair(rng)
     return public + _answer_cipher(private, recipient, public, recipient).encrypt(
@@ -78,8 +86,10 @@ def answer_seal(recipient: bytes, plaintext: bytes, aad: bytes, rng: Rng) -> byt
 
 
 def answer_open(private: bytes, sealed: bytes, aad: bytes) -> bytes:
-    """The inverse of ``answer_seal``, with the recipient's private key. VerificationError when it does not open,
-    also for keys of low order or of another length: both keys may come from a stranger.
+    """Return the plaintext that ``answer_seal`` sealed, by the recipient's private key.
+
+    Raises VerificationError when it does not open, also for keys of low order or of another length: both keys may come from a
+    stranger.
     """
     if len(private) != X25519_SIZE:
         raise VerificationError(f"open answer: private key has {len(private)} bytes, not {X25519_SIZE}")
@@ -92,8 +102,9 @@ def answer_open(private: bytes, sealed: bytes, aad: bytes) -> bytes:
 
 
 def hpke_seal(recipient: bytes, info: bytes, aad: bytes, plaintext: bytes) -> bytes:
-    """HPKE to a recipient's X25519 public key: 48 bytes longer than the plaintext. The ephemeral key comes
-    from the operating system.
+    """Seal by HPKE to a recipient's X25519 public key, 48 bytes longer.
+
+    The ephemeral key comes from the operating system.
 
     The library's public interface takes no aad, so it is bound through the key schedule: HPKE's info is
     ``be32(len(info)) ‖ info ‖ aad`` and its aad is empty. VerificationError for a public key of low order
@@ -107,8 +118,9 @@ def hpke_seal(recipient: bytes, info: bytes, aad: bytes, plaintext: bytes) -> by
 
 
 def hpke_open(private: bytes, info: bytes, aad: bytes, sealed: bytes) -> bytes:
-    """The inverse of ``hpke_seal``. VerificationError when it does not open; ValueError for a private key
-    that is not 32 bytes.
+    """Return the plaintext that ``hpke_seal`` sealed.
+
+    Raises VerificationError when it does not open; ValueError for a private key that is not 32 bytes.
     """
     key = X25519PrivateKey.from_private_bytes(private)
     try:

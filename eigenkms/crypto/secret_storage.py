@@ -1,4 +1,6 @@
-"""A secret under a password, in the two layouts that Ethereum's programs write. Bytes in, bytes out; read only.
+"""A secret under a password, in the two layouts that Ethereum's programs write.
+
+Bytes in, bytes out; read only.
 
 - Web3 Secret Storage version 3 (ethereum.org, "Web3 secret storage definition"): flat fields, the MAC is Keccak-256, the
   password is its UTF-8 bytes.
@@ -33,11 +35,13 @@ _STRANGE: Final = (
     AssertionError,
     OverflowError,
 )
-"""What reading a field of the wrong shape raises, here and in eth-account."""
+"""Errors of reading a field of the wrong shape, here and in eth-account."""
 
 
 def decrypt_web3(crypto: Mapping[str, Any], password: str) -> bytes:
-    """Return the secret under the ``crypto`` object of a version 3 keystore. Takes as long as its key derivation.
+    """Return the secret under the ``crypto`` object of a version 3 keystore.
+
+    Takes as long as its key derivation.
 
     Raises InputError: the password is wrong, or the object is malformed or costs too much.
     """
@@ -55,7 +59,9 @@ def decrypt_web3(crypto: Mapping[str, Any], password: str) -> bytes:
 
 
 def decrypt_eip2335(crypto: Mapping[str, Any], password: str) -> bytes:
-    """Return the secret under the ``crypto`` object of an EIP-2335 keystore. Takes as long as its key derivation.
+    """Return the secret under the ``crypto`` object of an EIP-2335 keystore.
+
+    Takes as long as its key derivation.
 
     Raises InputError: the password is wrong, or the object is malformed or costs too much.
     """
@@ -102,7 +108,7 @@ def _check_cipher(name: object) -> None:
 
 
 def _check_cost(parameters: Mapping[str, Any]) -> None:
-    """A file must not be able to eat the machine: ValueError."""
+    """Raise ValueError for costs that would exhaust the machine."""
     n, r, p, c = (parameters.get(name, 1) for name in ("n", "r", "p", "c"))
     length = parameters["dklen"]
     if not all(type(number) is int and number > 0 for number in (n, r, p, c, length)):
@@ -112,5 +118,5 @@ def _check_cost(parameters: Mapping[str, Any]) -> None:
 
 
 def _malformed() -> NoReturn:
-    """``ValueError``, which becomes the sentence of the layout that is read."""
+    """Raise ``ValueError``; the caller replaces it by a message for its layout."""
     raise ValueError("malformed")

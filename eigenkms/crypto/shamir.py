@@ -1,4 +1,4 @@
-"""Shamir's secret sharing over the scalars of BLS12-381: polynomials, their shares, and shares combined.
+"""Shamir's secret sharing over the scalars of BLS12-381.
 
 A dealer's polynomial f of degree t−1 hides f(0); the share of an operator with coordinate x is f(x); any t
 shares determine f.
@@ -15,8 +15,9 @@ MAX_COEFFICIENTS = 0xFFFF
 
 
 class Polynomial:
-    """A dealer's secret polynomial, coefficients from the constant term up. All are non-zero, so that no
-    commitment is infinity.
+    """A dealer's secret polynomial, coefficients from the constant term up.
+
+    All are non-zero, so that no commitment is infinity.
     """
 
     __slots__ = ("_coefficients",)
@@ -30,8 +31,9 @@ class Polynomial:
 
     @classmethod
     def random(cls, threshold: int, rng: Rng, constant: SecretScalar | None = None) -> Self:
-        """``threshold`` coefficients, uniform and non-zero; the constant term is ``constant`` where one is
-        given.
+        """Return a polynomial of ``threshold`` coefficients, uniform and non-zero.
+
+        The constant term is ``constant`` if it is given.
         """
         if not 1 <= threshold <= MAX_COEFFICIENTS:
             raise ValueError(f"a polynomial has 1..{MAX_COEFFICIENTS} coefficients, not {threshold}")
@@ -40,7 +42,7 @@ class Polynomial:
 
     @property
     def threshold(self) -> int:
-        """How many shares determine the polynomial."""
+        """Return how many shares determine the polynomial."""
         return len(self._coefficients)
 
     @property
@@ -49,7 +51,10 @@ class Polynomial:
         return self._coefficients[0]
 
     def evaluate(self, x: int) -> SecretScalar:
-        """The share at x. ValueError at x = 0 modulo R, where it would be the secret itself."""
+        """Return the share at x.
+
+        ValueError at x = 0 modulo R, where it would be the secret itself.
+        """
         if x % R == 0:
             raise ValueError("a polynomial is not evaluated at zero")
         value = 0
@@ -58,17 +63,20 @@ class Polynomial:
         return SecretScalar(value)
 
     def commitments(self) -> tuple[bytes, ...]:
-        """``C_k = a_k·G2`` as 96 bytes each, by the backend's constant-time multiplication."""
+        """Return ``C_k = a_k·G2``, 96 bytes each, by constant-time multiplication."""
         curve = backends.bls12381()
         return tuple(curve.encode_g2(curve.secret_mul_g2(curve.g2, a.value)) for a in self._coefficients)
 
     def to_bytes(self) -> bytes:
-        """For sealed storage: number of coefficients (2 bytes big-endian), then 32 bytes each."""
+        """Return the number of coefficients (2 bytes big-endian), then 32 bytes each.
+
+        The bytes are for sealed storage.
+        """
         return len(self._coefficients).to_bytes(2, "big") + b"".join(a.to_bytes() for a in self._coefficients)
 
     @classmethod
     def from_bytes(cls, encoding: bytes) -> Self:
-        """The inverse of ``to_bytes``, strict; ValueError for anything that it would not have written."""
+        """Read the bytes of ``to_bytes``; raise ValueError for any other bytes."""
         count = int.from_bytes(encoding[:2], "big")
         if len(encoding) != 2 + 32 * count:
             raise ValueError(
@@ -81,8 +89,9 @@ class Polynomial:
 
 
 def combine_shares(lambdas: Sequence[int], shares: Sequence[SecretScalar]) -> SecretScalar:
-    """``Σ λ_i·s_i mod R``; all λ are 1 at genesis, Lagrange coefficients of the dealers in a rotation.
-    ValueError on unequal lengths.
+    """Return ``Σ λ_i·s_i mod R``.
+
+    All λ are 1 at genesis, Lagrange coefficients of the dealers in a rotation. Raises ValueError for unequal lengths.
     """
     if len(lambdas) != len(shares):
         raise ValueError(f"{len(lambdas)} coefficients, but {len(shares)} shares")

@@ -1,21 +1,26 @@
-"""What an operator needs from others before it can register, done by a devnet's own accounts, whose keys are public: ether, and a
-place on the allow-list. From another process than the network's.
+"""Give an operator ether and a place on the allow-list, by a devnet's public accounts.
+
+An operator needs both before it can register. This runs in another process than the network's.
 """
 
 from eigenkms.chain.config import ChainConfig
-from eigenkms.chain.operator_registry import Plan, open_registry
+from eigenkms.chain.operator_plan import Plan
+from eigenkms.chain.operator_registry import open_registry
 from eigenkms.chain.operator_set_source import open_chain
 from eigenkms.chain.registration import perform, transfer
 from eigenkms.chain.rpc import Rpc
+from eigenkms.chain.rpc_values import parse_quantity, to_hex
 from eigenkms.chain.transactions import Sender
-from eigenkms.chain.values import hexed, quantity
 from eigenkms.config.presets import DEVNET_CHAIN_ID
 from eigenkms.devnet.engines.accounts import AVS_OWNER, DEPLOYER, PRIVATE_KEYS
 from eigenkms.errors import InputError
 
 
 def devnet_sender(rpc: Rpc, chain_id: int, private_key: bytes, action: str) -> Sender:
-    """An account that sends on a devnet alone. Raises InputError, which begins with ``action``, for another chain."""
+    """Return an account that sends on a devnet alone.
+
+    Raises InputError, which begins with ``action``, for another chain.
+    """
     if chain_id != DEVNET_CHAIN_ID:
         raise InputError(
             f"{action} of chain {chain_id}: it is no devnet",
@@ -25,21 +30,21 @@ def devnet_sender(rpc: Rpc, chain_id: int, private_key: bytes, action: str) -> S
 
 
 async def fund(config: ChainConfig, account: bytes, wei: int) -> int:
-    """Send ether from the account that deployed the contracts; what ``account`` (20 bytes) has then, in wei.
+    """Send ether from the account that deployed the contracts, and return the balance.
 
-    Raises ``InputError`` for what is no devnet, and ``ChainError``.
+    ``account`` has 20 bytes, the balance is in wei. Raises ``InputError`` unless the chain is a devnet, and ``ChainError``.
     """
     async with open_chain(config) as chain:
         deployer = devnet_sender(chain.rpc, config.chain_id, PRIVATE_KEYS[DEPLOYER], "fund an account")
         await transfer(deployer, account, wei)
-        balance = await chain.rpc.call("eth_getBalance", hexed(account), "latest")
-        return quantity(balance, "balance", bits=256)
+        balance = await chain.rpc.call("eth_getBalance", to_hex(account), "latest")
+        return parse_quantity(balance, "balance", bits=256)
 
 
 async def allow(config: ChainConfig, delegation_manager: bytes, operator: bytes) -> Plan:
     """Put ``operator`` (20 bytes) on the allow-list, as its owner, unless it is there; the plan that was carried out.
 
-    Raises ``InputError`` for what is no devnet, and ``ChainError``.
+    Raises ``InputError`` unless the chain is a devnet, and ``ChainError``.
     """
     async with open_registry(config, delegation_manager) as registry:
         key = PRIVATE_KEYS[AVS_OWNER]

@@ -1,6 +1,6 @@
-"""The anchor of a devnet: a second chain, which has the commitment registry alone, and its owner, who is the AVS's.
+"""The anchor of a devnet: a second chain that has only the commitment registry.
 
-It makes blocks for transactions only, so nodes and clients read its newest block.
+Its owner is the AVS's. It makes blocks for transactions only, so nodes and clients read its newest block.
 """
 
 from collections.abc import AsyncIterator
@@ -13,8 +13,8 @@ from eigenkms.chain.anchor import AnchorConfig, deploy_registry, open_anchor, se
 from eigenkms.chain.config import Deployment
 from eigenkms.chain.registration import transfer
 from eigenkms.chain.rpc import JsonRpc
+from eigenkms.chain.rpc_values import to_hex
 from eigenkms.chain.transactions import Sender
-from eigenkms.chain.values import hexed
 from eigenkms.devnet.engines.accounts import AVS_OWNER, DEPLOYER, PRIVATE_KEYS
 from eigenkms.devnet.engines.launch import EngineName, open_engine
 from eigenkms.errors import InputError
@@ -40,7 +40,7 @@ class DevnetAnchor:
         return {
             "anchor_rpc_url": self.config.rpc_url,
             "anchor_chain_id": self.config.chain_id,
-            "anchor_registry": hexed(self.config.registry),
+            "anchor_registry": to_hex(self.config.registry),
         }
 
 
@@ -48,7 +48,10 @@ class DevnetAnchor:
 async def open_devnet_anchor(
     engine: EngineName, contracts: Deployment, log_path: Path
 ) -> AsyncIterator[DevnetAnchor]:
-    """The chain is up and the registry deployed; both end with the context. Raises ``InputError``, ``ChainError``."""
+    """Start the chain and deploy the registry; both end with the context.
+
+    Raises ``InputError``, ``ChainError``.
+    """
     async with (
         open_engine(engine, block_time=0, chain_id=ANCHOR_CHAIN_ID, log_path=log_path) as chain,
         JsonRpc(chain.url) as rpc,
@@ -60,9 +63,9 @@ async def open_devnet_anchor(
 
 
 async def admit(config: AnchorConfig, cluster: ClusterId, operator: OperatorAddress) -> bool:
-    """From another process than the network's: whether the operator had to be put on the list, and now is on it.
+    """Put an operator on the list; return False if it was there.
 
-    Raises ``InputError`` for what is no devnet's anchor, and ``ChainError``.
+    This runs in another process than the network's. Raises ``InputError`` unless it is a devnet's anchor, and ``ChainError``.
     """
     _require_devnet(config, "admit an operator to the anchor")
     async with open_anchor(config, cluster) as anchor:
@@ -74,7 +77,10 @@ async def admit(config: AnchorConfig, cluster: ClusterId, operator: OperatorAddr
 
 
 async def fund(config: AnchorConfig, account: bytes, wei: int) -> None:
-    """Send ether on the anchor's chain, from another process than the network's. Raises as ``admit``."""
+    """Send ether on the anchor's chain, from another process than the network's.
+
+    Raises as ``admit``.
+    """
     _require_devnet(config, "fund an account on the anchor's chain")
     async with JsonRpc(config.rpc_url) as rpc:
         await transfer(Sender(rpc, PRIVATE_KEYS[DEPLOYER], config.chain_id), account, wei)

@@ -11,8 +11,8 @@ from typing import Final
 from eigenkms.applications import AppRelease
 from eigenkms.chain import abi
 from eigenkms.chain.app_releases import check_release, encode_release
+from eigenkms.chain.rpc_values import parse_bytes, to_hex
 from eigenkms.chain.transactions import Receipt, Sender
-from eigenkms.chain.values import hexed, octets
 
 GAS_CREATE: Final = 400_000
 GAS_CHANGE: Final = 120_000
@@ -27,7 +27,9 @@ COORDINATOR_CHANGES: Final = {"suspend": abi.SUSPEND_APP, "resume": abi.RESUME_A
 async def create_app(
     creator: Sender, controller: bytes, release: AppRelease | None, *, salt: bytes | None = None
 ) -> bytes:
-    """Make an application of the sender's account; its address. ``salt`` is 32 bytes, random if it is not given.
+    """Make an application of the sender's account; its address.
+
+    ``salt`` is 32 bytes, random if it is not given.
 
     With a release it is started, without one it waits for it. Raises ``ChainError``, and before anything is sent
     ``UnusableReleaseError``.
@@ -40,31 +42,34 @@ async def create_app(
         check_release(release, "the release")
         data = abi.CREATE_APP.encode(salt, encode_release(release))
     await creator.send(what, controller, data, gas=GAS_CREATE + _gas_of_release(data))
-    question = hexed(abi.CALCULATE_APP_ID.encode(creator.address, salt))
-    answer = await creator.rpc.call("eth_call", {"to": hexed(controller), "data": question}, "latest")
-    (app,) = abi.CALCULATE_APP_ID.decode(octets(answer, "answer of calculateAppId"))
+    question = to_hex(abi.CALCULATE_APP_ID.encode(creator.address, salt))
+    answer = await creator.rpc.call("eth_call", {"to": to_hex(controller), "data": question}, "latest")
+    (app,) = abi.CALCULATE_APP_ID.decode(parse_bytes(answer, "answer of calculateAppId"))
     return bytes.fromhex(app[2:])
 
 
 async def publish_release(creator: Sender, controller: bytes, app: bytes, release: AppRelease) -> Receipt:
-    """Publish another release of ``app``, which then waits to be confirmed. Raises as ``create_app``."""
+    """Publish another release of ``app``, which then waits to be confirmed.
+
+    Raises as ``create_app``.
+    """
     check_release(release, "the release")
     data = abi.UPGRADE_APP.encode(app, encode_release(release))
-    what = f"publish a release of application {hexed(app)}"
+    what = f"publish a release of application {to_hex(app)}"
     return await creator.send(what, controller, data, gas=_gas_of_release(data))
 
 
 async def confirm_release(coordinator: Sender, controller: bytes, app: bytes) -> Receipt:
     """Let the release that waits be the one that counts. Raises ``ChainError``."""
     data = abi.CONFIRM_UPGRADE.encode(app)
-    what = f"confirm the release of application {hexed(app)}"
+    what = f"confirm the release of application {to_hex(app)}"
     return await coordinator.send(what, controller, data, gas=GAS_CHANGE)
 
 
 async def change_status(sender: Sender, controller: bytes, app: bytes, change: str) -> Receipt:
     """One of ``CREATOR_CHANGES``, or as the coordinator one of ``COORDINATOR_CHANGES``. Raises ``ChainError``."""
     function = (CREATOR_CHANGES | COORDINATOR_CHANGES)[change]
-    what = f"{change} application {hexed(app)}"
+    what = f"{change} application {to_hex(app)}"
     return await sender.send(what, controller, function.encode(app), gas=GAS_CHANGE)
 
 

@@ -14,8 +14,8 @@ from eigenkms.chain.applications import ChainApplications
 from eigenkms.chain.config import ChainConfig, Finality
 from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.chain.registration import transfer
+from eigenkms.chain.rpc_values import parse_quantity, to_hex
 from eigenkms.chain.transactions import Sender
-from eigenkms.chain.values import hexed, quantity
 from eigenkms.crypto.app_ids import address_of
 from eigenkms.devnet import app_publishing
 from eigenkms.devnet.admin import devnet_sender
@@ -29,27 +29,39 @@ GIFT_WEI: Final = 10 * 10**18
 
 @dataclass(frozen=True)
 class ApplicationAdmin:
-    """Where applications of one devnet are changed and shown. ``controller`` is the address of its contract."""
+    """The place where applications of one devnet are changed and shown.
+
+    ``controller`` is the address of its contract.
+    """
 
     chain: OperatorSetSource = field(repr=False)
     controller: bytes
 
     async def create(self, creator_key: bytes, release: AppRelease | None) -> Application:
-        """A new application, started if it has a release. Raises ``ChainError``, ``UnusableReleaseError``."""
+        """Return a new application, started if it has a release.
+
+        Raises ``ChainError``, ``UnusableReleaseError``.
+        """
         creator = await self._creator(creator_key)
         return await self.show(
-            AppId(hexed(await app_publishing.create_app(creator, self.controller, release)))
+            AppId(to_hex(await app_publishing.create_app(creator, self.controller, release)))
         )
 
     async def release(self, app_id: AppId, creator_key: bytes, release: AppRelease) -> Application:
-        """Publish a release, and confirm it. Raises ``InputError`` for an id that cannot be one, and as ``create``."""
+        """Publish a release, and confirm it.
+
+        Raises ``InputError`` for an id that cannot be one, and as ``create``.
+        """
         creator, app = await self._creator(creator_key), _address(app_id)
         await app_publishing.publish_release(creator, self.controller, app, release)
         await app_publishing.confirm_release(self._sender(PRIVATE_KEYS[AVS_OWNER]), self.controller, app)
         return await self.show(app_id)
 
     async def change(self, app_id: AppId, creator_key: bytes | None, change: str) -> Application:
-        """Change the status, as its creator or, without a key, as the coordinator. Raises as ``release``."""
+        """Change the status, as its creator or, without a key, as the coordinator.
+
+        Raises as ``release``.
+        """
         app = _address(app_id)
         sender = self._sender(PRIVATE_KEYS[AVS_OWNER])
         if creator_key is not None:
@@ -58,7 +70,10 @@ class ApplicationAdmin:
         return await self.show(app_id)
 
     async def show(self, app_id: AppId) -> Application:
-        """What the chain says now. Raises ``InputError`` if there is no such application, and as ``Applications.lookup``."""
+        """Return the application as the chain has it now.
+
+        Raises ``InputError`` if there is no such application, and as ``Applications.lookup``.
+        """
         _address(app_id)
         found = await ChainApplications(self.chain, self.controller).lookup(app_id)
         if found is None:
@@ -74,8 +89,8 @@ class ApplicationAdmin:
     async def _creator(self, key: bytes) -> Sender:
         """Its account, with ether."""
         creator = self._sender(key)
-        balance = await self.chain.rpc.call("eth_getBalance", hexed(creator.address), "latest")
-        if quantity(balance, "balance", bits=256) < LEAST_WEI:
+        balance = await self.chain.rpc.call("eth_getBalance", to_hex(creator.address), "latest")
+        if parse_quantity(balance, "balance", bits=256) < LEAST_WEI:
             await transfer(self._sender(PRIVATE_KEYS[DEPLOYER]), creator.address, GIFT_WEI)
         return creator
 

@@ -1,7 +1,7 @@
-"""What came of each boundary, as the logs of the nodes tell it.
+"""Track the outcome of each boundary, as the logs of the nodes report it.
 
-``BoundaryTracker.hear`` listens to a network. A round is one boundary: who saw it when, and who had a certificate of its session
-when. Times are those of the nodes' log lines, in unix seconds; all nodes share this machine's clock.
+``BoundaryTracker.on_event`` is a listener of a network. It records which operator saw a boundary, and had a certificate of its
+session, at which time. Times are those of the nodes' log lines, in unix seconds; all nodes share this machine's clock.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -12,15 +12,13 @@ from typing import Any
 import trio
 
 from eigenkms.crypto.scalars import threshold
-from eigenkms.devnet.node_processes import DevnetOperator
+from eigenkms.devnet.operators import DevnetOperator
 from eigenkms.errors import NetworkError
 
 
 @dataclass
 class CertificateTimes:
-    """By member index, when an operator took the certificate of a session, when it held its share of the version, and when it had
-    erased that share.
-    """
+    """By member index, when an operator took a session's certificate, held its share, and erased that share."""
 
     version: int | None = None
     taken: dict[int, float] = field(default_factory=dict)
@@ -28,7 +26,7 @@ class CertificateTimes:
     erased: dict[int, float] = field(default_factory=dict)
 
     def add(self, index: int, event: Mapping[str, Any]) -> None:
-        """A log line of one of ``EVENTS``."""
+        """Record a log line of one of ``EVENTS``."""
         if "version" in event:
             self.version = int(event["version"])
         times = {"certified": self.taken, "share held": self.shares, "erased": self.erased}[event["event"]]
@@ -55,24 +53,24 @@ class BoundaryRecord:
 
     @property
     def is_certified(self) -> bool:
-        """Whether a quorum has the certificate."""
+        """Return whether a quorum has the certificate."""
         return len(self.certified.taken) >= self.quorum
 
     @property
     def seconds(self) -> float | None:
-        """From the first operator that saw the boundary to the certificate at a quorum of them."""
+        """Return the seconds from the first operator that saw the boundary to the certificate at a quorum of them."""
         return (
             sorted(self.certified.taken.values())[self.quorum - 1] - self.seen if self.is_certified else None
         )
 
     @property
     def last_seconds(self) -> float | None:
-        """The same, to the last operator that took it."""
+        """Return the same, to the last operator that took the certificate."""
         return max(self.certified.taken.values()) - self.seen if self.certified.taken else None
 
     @property
     def shared_seconds(self) -> float | None:
-        """To the last operator that held its share of the version."""
+        """Return the same, to the last operator that held its share of the version."""
         return max(self.certified.shares.values()) - self.seen if self.certified.shares else None
 
 
@@ -80,14 +78,16 @@ class BoundaryTracker:
     """Boundaries by block number."""
 
     def __init__(self) -> None:
-        self._rounds: dict[int, BoundaryRecord] = {}
+        self._boundaries: dict[int, BoundaryRecord] = {}
         self._certified: dict[str, CertificateTimes] = {}
         self._news = trio.Event()
 
-    def hear(self, member: DevnetOperator, event: Mapping[str, Any]) -> None:
-        """A listener for ``Network.hear``."""
+    def on_event(self, member: DevnetOperator, event: Mapping[str, Any]) -> None:
+        """Record an event; a listener for ``Devnet.add_listener``."""
         if event["event"] == "boundary":
-            self._saw(int(event["block"]), str(event["session"]), int(event["operators"]), unix_time(event))
+            self._record_boundary(
+                int(event["block"]), str(event["session"]), int(event["operators"]), unix_time(event)
+            )
         elif event["event"] in EVENTS and "session" in event:
             self._certificates(str(event["session"])).add(member.index, event)
         else:
@@ -95,75 +95,81 @@ class BoundaryTracker:
         self._news.set()
         self._news = trio.Event()
 
-    def _saw(self, block: int, session: str, operators: int, when: float) -> None:
-        known = self._rounds.get(block)
+    def _record_boundary(self, block: int, session: str, operators: int, when: float) -> None:
+        known = self._boundaries.get(block)
         seen = when if known is None else min(known.seen, when)
-        self._rounds[block] = BoundaryRecord(block, session, operators, seen, self._certificates(session))
+        self._boundaries[block] = BoundaryRecord(block, session, operators, seen, self._certificates(session))
 
     def _certificates(self, session: str) -> CertificateTimes:
         return self._certified.setdefault(session, CertificateTimes())
 
     @property
     def genesis(self) -> BoundaryRecord:
-        """The first boundary of which there is a certificate. Raises ``NetworkError`` if there is none."""
-        for _, found in sorted(self._rounds.items()):
+        """Return the first boundary that has a certificate.
+
+        Raises ``NetworkError`` if there is none.
+        """
+        for _, found in sorted(self._boundaries.items()):
             if found.certified.taken:
                 return found
         raise NetworkError("look for the genesis in the nodes' logs: no operator has a certificate")
 
     @property
     def genesis_seconds(self) -> float:
-        """From the first operator that saw the boundary of genesis to the last that has its certificate."""
+        """Return the seconds from the first operator that saw genesis to the last that has its certificate."""
         seconds = self.genesis.last_seconds
         assert seconds is not None
         return seconds
 
     @property
     def newest_certified(self) -> BoundaryRecord | None:
-        """The highest boundary with a certificate at a quorum."""
-        found = [number for number, each in self._rounds.items() if each.is_certified]
-        return self._rounds[max(found)] if found else None
+        """Return the highest boundary with a certificate at a quorum."""
+        found = [number for number, each in self._boundaries.items() if each.is_certified]
+        return self._boundaries[max(found)] if found else None
 
     def at(self, block: int) -> BoundaryRecord:
-        """A boundary that was seen."""
-        return self._rounds[block]
+        """Return a boundary that was seen."""
+        return self._boundaries[block]
 
     async def after(self, block: int, seconds: float) -> BoundaryRecord:
-        """The lowest boundary above ``block`` that an operator saw. Raises ``NetworkError`` if none does in time."""
+        """Return the lowest boundary above ``block`` that an operator saw.
+
+        Raises ``NetworkError`` after ``seconds``.
+        """
 
         def after() -> BoundaryRecord | None:
-            later = [number for number in self._rounds if number > block]
-            return self._rounds[min(later)] if later else None
+            later = [number for number in self._boundaries if number > block]
+            return self._boundaries[min(later)] if later else None
 
         return await self._wait(after, seconds, f"see a boundary after block {block}")
 
     async def outcome(self, block: int, seconds: float) -> BoundaryRecord:
-        """The round of a boundary once a quorum has its certificate, or a later boundary was seen, which ends its session.
+        """Return a boundary once a quorum has its certificate, or a later boundary ended its session.
 
-        Raises ``NetworkError`` if neither happens in time.
+        Raises ``NetworkError`` if neither happens within ``seconds``.
         """
 
         def outcome() -> BoundaryRecord | None:
-            found = self._rounds.get(block)
-            over = found is not None and (found.is_certified or max(self._rounds) > block)
+            found = self._boundaries.get(block)
+            over = found is not None and (found.is_certified or max(self._boundaries) > block)
             return found if over else None
 
         return await self._wait(outcome, seconds, f"certify the boundary at block {block}")
 
     async def all_hold(self, members: Collection[int], seconds: float) -> BoundaryRecord:
-        """The newest boundary once it has a certificate and ``members`` hold their shares: what a network should be when it stops.
+        """Wait until the newest boundary has a certificate and ``members`` hold shares.
 
-        Raises ``NetworkError`` if that does not happen in time.
+        A network should be in this state when it stops. Raises ``NetworkError`` if that does not happen in time.
         """
 
         def held() -> BoundaryRecord | None:
-            newest = self._rounds[max(self._rounds)] if self._rounds else None
+            newest = self._boundaries[max(self._boundaries)] if self._boundaries else None
             return newest if newest is not None and newest.certified.shares.keys() >= set(members) else None
 
         return await self._wait(held, seconds, "hold their shares of the newest version")
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until ``condition`` holds, which is asked at each event."""
+        """Wait until ``condition`` holds; it is evaluated at each event."""
         while not condition():
             await self._news.wait()
 
@@ -178,5 +184,5 @@ class BoundaryTracker:
 
 
 def unix_time(event: Mapping[str, Any]) -> float:
-    """When a log line was written, in unix seconds."""
+    """Return the time of a log line, in unix seconds."""
     return datetime.fromisoformat(str(event["time"])).timestamp()

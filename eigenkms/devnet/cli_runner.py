@@ -1,4 +1,4 @@
-"""The real command line, used as a stranger would: ``eigenkms VERB …`` in a process of its own, in the network's folder."""
+"""Run the real command line, ``eigenkms VERB …``, in a process of its own."""
 
 import shlex
 import subprocess
@@ -19,7 +19,10 @@ IMAGE = "sha256:" + "5a" * 32
 
 
 async def application(network: Devnet, say: Say) -> str:
-    """The id of an application to decrypt for: one that was created for it, where operators ask. Raises ``NetworkError``."""
+    """Return the id of an application to decrypt for.
+
+    It is created if the policy demands one. Raises ``NetworkError``.
+    """
     if network.access.policy == "open":
         return APP_ID
     said = await run_command(network, say, "devnet", "app", "create", arguments=("--image-digest", IMAGE))
@@ -35,10 +38,10 @@ async def encrypt(network: Devnet, say: Say, app_id: str, secret: Path, output: 
 async def decrypt(
     network: Devnet, say: Say, app_id: str, ciphertext: str, secret: Path, output: str
 ) -> float:
-    """Decrypt, as the application's creator where operators ask, and compare with ``secret``; the seconds it took, process start
-    included.
+    """Decrypt, compare with ``secret``, and return the seconds, process start included.
 
-    Raises ``NetworkError``, and ``EigenKmsError`` if the two files differ.
+    If the policy demands it, decrypt as the application's creator. Raises ``NetworkError``, and ``EigenKmsError`` if the two
+    files differ.
     """
     begun = time.monotonic()
     shown = () if network.access.policy == "open" else ("--attest", "ecdsa")
@@ -52,7 +55,10 @@ async def decrypt(
 
 
 async def run_command(network: Devnet, say: Say, *verb: str, arguments: Sequence[str]) -> str:
-    """Run ``eigenkms VERB`` with the network's client configuration; its stdout. Raises ``NetworkError`` with what it said."""
+    """Run ``eigenkms VERB`` with the network's client configuration; its stdout.
+
+    Raises ``NetworkError`` with what it said.
+    """
     words = [*verb, "--config", network.client_config.name, *arguments]
     say("$ eigenkms " + shlex.join(words))
     with trio.move_on_after(COMMAND_SECONDS):

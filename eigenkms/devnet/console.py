@@ -1,4 +1,4 @@
-"""What whoever watches a devnet is told: its start, what operators do at a boundary, rotations, and lines on stderr."""
+"""Print the events of a devnet as lines on stderr."""
 
 import math
 import sys
@@ -7,40 +7,40 @@ from typing import Any
 
 from eigenkms.devnet.boundary_tracker import BoundaryTracker
 from eigenkms.devnet.network import Devnet, Say
-from eigenkms.devnet.node_processes import DevnetOperator
+from eigenkms.devnet.operators import DevnetOperator
 from eigenkms.errors import NetworkError
 from eigenkms.printable import printable
 
-_TOLD = ("boundary", "dealt", "proposed", "voted", "certified", "share held", "void", "view")
+_PRINTED = ("boundary", "dealt", "proposed", "voted", "certified", "share held", "void", "view")
 
 
-def tell_stderr(line: str) -> None:
-    """A line for whoever watches."""
+def print_stderr(line: str) -> None:
+    """Print a line on stderr."""
     sys.stderr.write(printable(line) + "\n")
     sys.stderr.flush()
 
 
-def say_all(lines: Iterable[str], say: Say) -> None:
+def print_lines(lines: Iterable[str], say: Say) -> None:
     """Pass lines to ``say`` one by one: it writes out an end of line inside of one."""
     for line in lines:
         say(line)
 
 
 class EventPrinter:
-    """Says what the operators do, as it happens, unless it is ``silent``."""
+    """Prints the events of the operators as they happen, unless it is ``silent``."""
 
     def __init__(self, say: Say) -> None:
         self._say = say
         self.silent = False
 
-    def hear(self, member: DevnetOperator, event: Mapping[str, Any]) -> None:
-        """A listener for ``Devnet.hear``."""
-        if not self.silent and event["event"] in _TOLD:
+    def on_event(self, member: DevnetOperator, event: Mapping[str, Any]) -> None:
+        """Print an event; a listener for ``Devnet.add_listener``."""
+        if not self.silent and event["event"] in _PRINTED:
             self._say(f"  {member.name}: {event['message']}")
 
 
 async def start(network: Devnet, say: Say) -> None:
-    """Start all nodes; they are up when this returns. Raises ``NetworkError``."""
+    """Start all nodes and wait until they are up. Raises ``NetworkError``."""
     say(f"starting {len(network.members)} node processes, logs in {network.folder}")
     await network.start_all()
     interval = network.timing.interval_blocks * network.timing.block_seconds
@@ -48,7 +48,10 @@ async def start(network: Devnet, say: Say) -> None:
 
 
 async def stop(network: Devnet, say: Say, *, except_for: frozenset[int] = frozenset()) -> None:
-    """Stop all nodes. Raises ``NetworkError`` if one, other than those that were killed, does not end well."""
+    """Stop all nodes.
+
+    Raises ``NetworkError`` if one, except those that were killed, exits with an error.
+    """
     for index, code in (await network.stop_all()).items():
         member = network.members[index]
         if index not in except_for and code != 0:
@@ -56,12 +59,12 @@ async def stop(network: Devnet, say: Say, *, except_for: frozenset[int] = frozen
     say("all nodes stopped")
 
 
-async def tell_rotations(rounds: BoundaryTracker, say: Say) -> None:
-    """A line for each boundary after genesis, once it is known what came of it; until cancelled."""
-    block = rounds.genesis.block
+async def print_rotations(tracker: BoundaryTracker, say: Say) -> None:
+    """Print a line for each boundary after genesis once its outcome is known, until cancelled."""
+    block = tracker.genesis.block
     while True:
-        block = (await rounds.after(block, math.inf)).block
-        found = await rounds.outcome(block, math.inf)
+        block = (await tracker.after(block, math.inf)).block
+        found = await tracker.outcome(block, math.inf)
         if found.seconds is None:
             say(f"boundary at block {block}: no new version")
         else:

@@ -1,4 +1,4 @@
-"""Putting the contracts of a development chain in place, with one operator set that asks for BN254 keys."""
+"""Deploy the contracts of a development chain, with one operator set of BN254 keys."""
 
 from typing import Final
 
@@ -8,8 +8,8 @@ from eigenkms.chain import abi
 from eigenkms.chain.config import Deployment
 from eigenkms.chain.contracts import artefact
 from eigenkms.chain.rpc import JsonRpc
+from eigenkms.chain.rpc_values import parse_quantity, to_hex
 from eigenkms.chain.transactions import Sender
-from eigenkms.chain.values import hexed, quantity
 from eigenkms.errors import ChainError
 
 __all__ = ["Deployment", "deploy_contracts"]
@@ -28,13 +28,14 @@ async def deploy_contracts(
     deallocation_delay: int = DEALLOCATION_DELAY_BLOCKS,
     curve_type: int = abi.CURVE_BN254,
 ) -> Deployment:
-    """Deploy and wire everything. The AVS is the account of ``avs_owner_key``, which also owns the allow-list and confirms the
-    releases of applications.
+    """Deploy and wire everything.
+
+    The AVS is the account of ``avs_owner_key``, which also owns the allow-list and confirms the releases of applications.
 
     Both accounts need ether. ``deallocation_delay`` is in blocks: how long an operator that left stays slashable.
     Raises ChainError.
     """
-    chain_id = quantity(await rpc.call("eth_chainId"), "chain id")
+    chain_id = parse_quantity(await rpc.call("eth_chainId"), "chain id")
     deployer, avs = Sender(rpc, deployer_key, chain_id), Sender(rpc, avs_owner_key, chain_id)
     delegation = await _create(deployer, "DelegationManager")
     allocation = await _create(
@@ -70,7 +71,7 @@ async def _create(deployer: Sender, name: str, *arguments: tuple[str, object]) -
     creation = artefact(name).bytecode + encode(types, values)
     receipt = await deployer.send(f"deploy {name}", None, creation, gas=GAS_CONTRACT)
     if receipt.contract is None:
-        raise ChainError(f"deploy {name}: transaction {hexed(receipt.transaction_hash)} made no contract")
+        raise ChainError(f"deploy {name}: transaction {to_hex(receipt.transaction_hash)} made no contract")
     return receipt.contract
 
 

@@ -17,7 +17,7 @@ MIN_OPERATORS = 3
 
 
 class FaultKind(StrEnum):
-    """What happens to an operator."""
+    """The kind of fault or change of an operator."""
 
     KILL = "killed"
     RESTART = "restarted"
@@ -61,9 +61,10 @@ _EPISODES = (
 
 
 def default_plan(rotations: int, operators: int, spare: int) -> tuple[ScheduledFault, ...]:
-    """Episodes one after another, over and over, as many as fit; each time with the operator that was left in peace the longest.
+    """Return episodes one after another, repeated as often as they fit.
 
-    ``spare`` is how many may join. Raises ``InputError`` for fewer operators than can bear that one is missing.
+    Each takes the operator that had no fault for the longest time. ``spare`` is how many may join. Raises ``InputError`` for
+    too few operators to tolerate one that is absent.
     """
     if operators < MIN_OPERATORS:
         raise InputError(
@@ -94,5 +95,5 @@ def _acts(rotations: int, operators: int, spare: int) -> Iterator[ScheduledFault
 
 
 def due(plan: Sequence[ScheduledFault], rotation: int, *, during: bool) -> tuple[ScheduledFault, ...]:
-    """What a plan has for that moment of a rotation."""
+    """Return the faults that a plan has for this moment of a rotation."""
     return tuple(act for act in plan if act.rotation == rotation and act.during == during)

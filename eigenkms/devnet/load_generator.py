@@ -1,7 +1,7 @@
-"""A client that never pauses: encrypts a fresh secret, decrypts it, and begins again, for as long as it is let.
+"""A client without pause: it encrypts a new secret, decrypts it, and begins again.
 
-It is one ``eigenkms.client.Client`` from first to last, with real connections, as a program would have it. A decryption failed if
-it raised, or gave other bytes than were encrypted.
+It is one ``eigenkms.client.Client`` for the whole run, with real connections, as in a program. A decryption has failed if it
+raised, or returned other bytes than were encrypted.
 """
 
 import math
@@ -36,7 +36,7 @@ class Failure:
 
 @dataclass
 class LatencyStats:
-    """What came of the decryptions. Latencies in seconds, of those that succeeded."""
+    """Results of decryptions; latencies in seconds, of those that succeeded."""
 
     latencies: list[float] = field(default_factory=list)
     versions: Counter[Version] = field(default_factory=Counter)
@@ -50,7 +50,10 @@ class LatencyStats:
         return len(self.latencies)
 
     def quantile(self, share: float) -> float:
-        """The latency that this share of the successes did not exceed; NaN without any."""
+        """Return the latency that this share of the successes did not exceed.
+
+        NaN without any.
+        """
         ordered = sorted(self.latencies)
         return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
 
@@ -108,7 +111,7 @@ class LoadGenerator:
                 await trio.sleep(AFTER_FAILURE_SECONDS)
 
     async def _decrypt(self, app: AppId, ciphertext: bytes, secret: bytes) -> str | None:
-        """Why it failed, if it did."""
+        """Return why it failed, if it did."""
         try:
             plaintext = await self._client.decrypt(app, ciphertext)
         except EigenKmsError as error:

@@ -1,4 +1,7 @@
-"""A nursery for helpers of a context: they run as long as the body does, and the body's exception passes through bare."""
+"""Run background tasks for the length of a context.
+
+An exception of the body is raised as it is, not in a group.
+"""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -8,7 +11,10 @@ import trio
 
 @asynccontextmanager
 async def open_scope() -> AsyncIterator[trio.Nursery]:
-    """A nursery that is cancelled when the body ends. An error of a task cancels the body and comes as a group."""
+    """Open a nursery that is cancelled when the body ends.
+
+    An error of a task cancels the body and is raised in a group.
+    """
     failure: BaseException | None = None
     async with trio.open_nursery() as nursery:
         try:
@@ -21,8 +27,11 @@ async def open_scope() -> AsyncIterator[trio.Nursery]:
 
 
 @asynccontextmanager
-async def alongside(task: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
-    """Run ``task`` beside the body and cancel it when the body ends. An error of the task cancels the body and comes as a group."""
+async def background_task(task: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
+    """Run ``task`` beside the body and cancel it when the body ends.
+
+    An error of the task cancels the body and is raised in a group.
+    """
     async with open_scope() as nursery:
         nursery.start_soon(task)
         yield

@@ -1,7 +1,8 @@
-"""``python -m eigenkms.devnet.parent_watchdog ARGS…``: the ``eigenkms`` command, stopped when whoever started it is gone.
+"""Run the ``eigenkms`` command, and stop it when its parent is gone.
 
-The parent holds the other end of stdin. However it dies, the pipe closes, and this process sends itself SIGTERM: a devnet leaves
-no orphans. (PR_SET_PDEATHSIG would be tied to the parent's thread, not to the process.)
+Usage: ``python -m eigenkms.devnet.parent_watchdog ARGS…``. The parent holds the other end of stdin. When it dies, in any way, the
+pipe closes, and this process sends itself SIGTERM: a devnet leaves no orphans. (PR_SET_PDEATHSIG would be tied to the parent's
+thread, not to the process.)
 """
 
 import os

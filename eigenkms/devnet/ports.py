@@ -18,11 +18,11 @@ _reserved: Final[list[socket.socket]] = []
 
 
 def free_ports(count: int) -> list[int]:
-    """Distinct ports on which nobody listens, below those that the system itself gives to connections: such a one may be taken at
-    any moment by a connection that somebody opens. Raises ``NetworkError`` if there are too few.
+    """Return distinct ports without a listener. Raises ``NetworkError`` if there are too few.
 
-    On Linux they are reserved while this process lives: whoever sets SO_REUSEADDR, as listeners do, may listen on them, and nobody
-    gets them from this function again.
+    They are below those that the system gives to connections, which a new connection may take at any moment. On Linux they are
+    reserved while this process lives: a socket with SO_REUSEADDR, as of a listener, may use them, and this function does not return
+    them again.
     """
     found: list[socket.socket] = []
     possible = range(LOWEST, max(_first_own(), LOWEST + 1))
@@ -45,7 +45,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def _first_own() -> int:
-    """Of the ports that the system gives to connections."""
+    """Return the first of the ports that the system gives to connections."""
     try:
         return int(_OWN_RANGE.read_text().split()[0])
     except FileNotFoundError:
@@ -53,7 +53,7 @@ def _first_own() -> int:
 
 
 def _bound(port: int) -> socket.socket | None:
-    """A socket that nobody shares the port with."""
+    """Return a socket that nobody shares the port with."""
     probe = socket.socket()
     try:
         probe.bind(("127.0.0.1", port))
@@ -66,7 +66,7 @@ def _bound(port: int) -> socket.socket | None:
 
 
 def _reserve(bound: socket.socket) -> None:
-    """Hold the port, if the system lets another socket listen on it meanwhile; else give it back."""
+    """Hold the port if the system lets another socket listen on it, else free it."""
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         socket.create_server(bound.getsockname()).close()

@@ -1,6 +1,6 @@
-"""What ``eigenkms devnet`` does: tell the story of a genesis once (``run_story``), keep a network up (``up``), stop one (``down``).
+"""Run a genesis scenario once, keep a network up until it is stopped, or stop one.
 
-The other story is in ``rotation``.
+The rotation scenario is in ``rotation``.
 """
 
 import json
@@ -18,10 +18,11 @@ import trio
 
 from eigenkms.devnet import cli_runner
 from eigenkms.devnet.boundary_tracker import BoundaryTracker
-from eigenkms.devnet.console import EventPrinter, say_all, start, stop, tell_rotations, tell_stderr
-from eigenkms.devnet.network import STATE_FILE, Devnet, Say, open_network, started_at
-from eigenkms.devnet.node_processes import Access, Timing
-from eigenkms.devnet.nurseries import alongside
+from eigenkms.devnet.console import EventPrinter, print_lines, print_rotations, print_stderr, start, stop
+from eigenkms.devnet.network import STATE_FILE, Devnet, Say, started_at
+from eigenkms.devnet.node_config import Access, Timing
+from eigenkms.devnet.nurseries import background_task
+from eigenkms.devnet.provisioning import open_network
 from eigenkms.errors import InputError, NetworkError
 
 GENESIS_SECONDS = 300.0
@@ -30,8 +31,8 @@ DOWN_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class StoryResult:
-    """Seconds that the steps took."""
+class GenesisResult:
+    """Seconds that the steps of the genesis scenario took."""
 
     operators: int
     engine: str
@@ -42,17 +43,17 @@ class StoryResult:
     total: float
 
 
-async def run_story(
+async def run_genesis_scenario(
     operators: int,
     engine: str,
     folder: Path | None,
     timing: Timing,
     access: Access | None = None,
-    say: Say = tell_stderr,
-) -> StoryResult:
-    """Genesis, encrypt, decrypt, kill one operator, decrypt again; everything is stopped at the end.
+    say: Say = print_stderr,
+) -> GenesisResult:
+    """Run genesis, encrypt, decrypt, kill one operator, decrypt again, and stop the network.
 
-    Where operators ask for a right to the key, it is that of an application's creator.
+    If the policy demands a right to the key, the client decrypts as an application's creator.
 
     Raises ``EigenKmsError`` naming the step that failed; a folder that was given keeps all logs.
     """
@@ -66,13 +67,13 @@ async def run_story(
     async with open_network(
         folder, operators=operators, engine=engine, timing=timing, access=access, say=say
     ) as network:
-        rounds = BoundaryTracker()
-        network.hear(rounds.hear)
-        network.hear(EventPrinter(say).hear)
+        tracker = BoundaryTracker()
+        network.add_listener(tracker.on_event)
+        network.add_listener(EventPrinter(say).on_event)
         await start(network, say)
         started = time.monotonic()
         await network.genesis(GENESIS_SECONDS)
-        genesis = rounds.genesis_seconds
+        genesis = tracker.genesis_seconds
         say(
             f"master key: certified by all {operators} operators {genesis:.2f} s after the first of them saw the boundary"
         )
@@ -90,25 +91,26 @@ async def run_story(
             killed = frozenset({victim.member.index})
             again = await cli_runner.decrypt(network, say, app, "secret.ibe", secret, "decrypted-again.txt")
         await stop(network, say, except_for=killed)
-        return StoryResult(
+        return GenesisResult(
             operators, engine, started - begun, genesis, first, again, time.monotonic() - begun
         )
 
 
-async def up(
+async def run_until_stopped(
     operators: int,
     engine: str,
     folder: Path | None,
     timing: Timing,
     access: Access | None = None,
-    say: Say = tell_stderr,
+    say: Say = print_stderr,
     *,
     nodes: bool = True,
     anchor: bool = False,
 ) -> None:
-    """Start a network, print the lines to try it with, tell of each rotation, and stay until SIGINT or SIGTERM.
+    """Run a network until SIGINT or SIGTERM, and print its rotations.
 
-    Without ``nodes`` the operators are registered and have their files, and somebody else starts their nodes.
+    Lines to try it with are printed first. Without ``nodes`` the operators are registered and have their files, and the user
+    starts their nodes.
     """
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with open_network(
@@ -122,30 +124,33 @@ async def up(
         ) as network:
             with network.announced():
                 if not nodes:
-                    say_all(commands_of_nodes(network), say)
+                    print_lines(commands_of_nodes(network), say)
                     async for _ in signals:
                         say("stopping")
                         return
-                rounds, teller = BoundaryTracker(), EventPrinter(say)
-                network.hear(rounds.hear)
-                network.hear(teller.hear)
+                tracker, printer = BoundaryTracker(), EventPrinter(say)
+                network.add_listener(tracker.on_event)
+                network.add_listener(printer.on_event)
                 await start(network, say)
 
-                async def accompany() -> None:
+                async def print_progress() -> None:
                     await network.genesis(GENESIS_SECONDS)
-                    teller.silent = True
-                    say_all(invitation(network), say)
-                    await tell_rotations(rounds, say)
+                    printer.silent = True
+                    print_lines(invitation(network), say)
+                    await print_rotations(tracker, say)
 
-                async with alongside(accompany):
+                async with background_task(print_progress):
                     async for _ in signals:
                         say("stopping")
                         break
                 await network.stop_all()
 
 
-async def down(folder: Path | None) -> None:
-    """Stop the network that runs in ``folder``, and wait until it is gone. Raises ``InputError`` if none does."""
+async def stop_running(folder: Path | None) -> None:
+    """Stop the network that runs in ``folder``, and wait until it is gone.
+
+    Raises ``InputError`` if none does.
+    """
     state = (folder or Path()) / STATE_FILE
     try:
         known = json.loads(state.read_text())
@@ -179,14 +184,14 @@ async def _gone(pid: int) -> None:
 
 
 def _command() -> str:
-    """How the reader calls us."""
+    """Return the command by which the reader runs eigenkms."""
     return (
         "eigenkms" if shutil.which("eigenkms") else shlex.quote(str(Path(sys.executable).parent / "eigenkms"))
     )
 
 
 def commands_of_nodes(network: Devnet) -> tuple[str, ...]:
-    """Return the lines that name each operator's command, for whoever starts the nodes."""
+    """Return the lines with the command that starts each operator's node."""
     starts = (f"  {_command()} node --config {shlex.quote(str(member.config))}" for member in network.members)
     return (
         "no nodes were started; what starts each operator's, in a terminal or container of its own:",

@@ -1,1 +1,1 @@
-"""What an operator does to a node that does not run: backup, restore, repair, a new peer key, the preflight."""
+"""Backup, restore, share repair, a new peer key, and the preflight of a node."""

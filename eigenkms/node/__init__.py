@@ -1,0 +1,1 @@
+"""The operator node: engine, network, authorisation, HTTP API and monitor."""

@@ -1,9 +1,9 @@
-"""A node's part of the anchor: each version that it is a recipient of is written down once, and an empty registry is looked for.
+"""The anchor publisher: it writes this operator's entry for each version it has.
 
-It is a witness and holds nothing up. Its task waits for a newer version, looks whether the chain has this operator's entry
-already (of this life or an earlier one), and writes it if not. What goes wrong is a warning, shown in ``status``, and tried
-again after a pause that doubles, until it works or a newer version is there: then that one is anchored, and the older stays
-without an entry of this operator.
+The anchor is a witness, and nothing waits for it. The publisher's task waits for a newer version and checks whether the chain has
+this operator's entry already. If not, it writes one. A failure is a warning, shown in ``status``.
+The publisher tries again after a pause that doubles, until it succeeds or a newer version exists. Then it anchors the newer one,
+and the older stays without an entry of this operator. The anchor's other use is in ``vote_guard``.
 """
 
 import logging
@@ -16,7 +16,6 @@ from eigenkms.chain.anchor import Anchor, commitment_to
 from eigenkms.chain.transactions import Sender, Terms
 from eigenkms.errors import EigenKmsError
 from eigenkms.node import log_fields
-from eigenkms.node.network.client_handlers import explain
 from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
@@ -28,42 +27,33 @@ MAX_PAUSE_SECONDS: Final = 300.0
 
 
 def anchoring_terms(max_gas_price_gwei: int) -> Terms:
-    """Of an entry's transaction: nobody waits for it, and it is replaced by a dearer one if it is in no block for a minute."""
+    """Return the terms of an entry's transaction.
+
+    Nobody waits for it. A dearer one replaces it if it is in no block after a minute.
+    """
     return Terms(max_fee_wei=max_gas_price_gwei * 10**9, replace_after=60, deadline=600)
 
 
-OtherThan = Callable[[bytes | None], Awaitable[CertifiedTranscript]]
-"""Waits until the newest version's transcript has another hash than that, and gives the version."""
+WaitForNewer = Callable[[bytes | None], Awaitable[CertifiedTranscript]]
+"""Waits until the newest version's transcript has another hash than this one, and returns the version."""
 
 
 class AnchorPublisher:
-    """``writer`` is the operator's own account; without one nothing is written. ``anchored`` is the newest version that the chain
-    has this operator's word on, ``failure`` what keeps the next one from being there.
+    """Writes entries with ``writer``, the operator's own account.
+
+    Without an account nothing is written. ``anchored`` is the newest version that the chain has this operator's entry of,
+    ``failure`` why the next one is not there.
     """
 
     def __init__(
-        self, anchor: Anchor, writer: Sender | None, operator: OperatorAddress, other_than: OtherThan
+        self, anchor: Anchor, writer: Sender | None, operator: OperatorAddress, wait_for_newer: WaitForNewer
     ) -> None:
         self._anchor = anchor
         self._writer = writer
         self._operator = operator
-        self._other_than = other_than
+        self._other_than = wait_for_newer
         self.anchored: int | None = None
         self.failure: str | None = None
-
-    async def forbids_genesis(self) -> str | None:
-        """Why no second master key may be made, or None. A registry that cannot be read is a reason too."""
-        try:
-            entries = await self._anchor.submissions()
-        except EigenKmsError as error:
-            return f"the anchor cannot be read ({explain(error)})"
-        return f"the anchor has entries of this cluster ({entries}), so it has a key" if entries else None
-
-    async def warn_of_genesis(self) -> None:
-        """For an operator that gave its word and knows no version: say if the anchor speaks against it."""
-        reason = await self.forbids_genesis()
-        if reason is not None:
-            log.warning("%s, and --genesis is given all the same: leave it out if there is a key", reason)
 
     async def run(self) -> None:
         """Anchor one version after another, until cancelled."""
@@ -82,12 +72,14 @@ class AnchorPublisher:
             try:
                 await self._anchor_once(writer, transcript)
             except EigenKmsError as error:
-                self.failure = explain(error)
+                self.failure = error.one_line
                 log.warning(
                     "version %d is not anchored by this operator yet: %s",
                     transcript.version,
                     self.failure,
-                    extra=log_fields.of(transcript.session, "not-anchored", version=int(transcript.version)),
+                    extra=log_fields.session_fields(
+                        transcript.session, "not-anchored", version=int(transcript.version)
+                    ),
                 )
             else:
                 return
@@ -106,7 +98,9 @@ class AnchorPublisher:
                 "the anchor has another transcript of version %d by this operator, and it cannot be changed: "
                 "somebody else uses the operator's account, or this data folder is not its own",
                 version,
-                extra=log_fields.of(transcript.session, "anchor-contradicts", version=int(version)),
+                extra=log_fields.session_fields(
+                    transcript.session, "anchor-contradicts", version=int(version)
+                ),
             )
             return
         if there is None:
@@ -116,5 +110,5 @@ class AnchorPublisher:
             "version %d is anchored%s",
             version,
             "" if there is None else ", from before",
-            extra=log_fields.of(transcript.session, "anchored", version=int(version)),
+            extra=log_fields.session_fields(transcript.session, "anchored", version=int(version)),
         )

@@ -1,9 +1,8 @@
-"""One thread for work that many cause: they take turns, so a flood by one of them delays the others by one piece of work.
+"""A fair thread: owners of work take turns, so a flood by one delays no other.
 
-Each owner of work has a queue of its own, and of each queue one piece at most waits for the thread, first come, first served. So
-work waits for at most one piece of each other owner, however much they send. An owner is a name that costs something to have, such
-as an operator or the address of a client; how many owners and how much work of each may wait is bounded, and what is beyond is
-refused at once.
+Each owner of work has a queue. Of each queue at most one piece waits for the thread, first come, first served. So work waits for at
+most one piece of each other owner, however much they send. An owner is a name that costs something to have, such as an operator or
+the address of a client. The numbers of owners and of pieces of each are bounded, and work beyond is refused at once.
 """
 
 from collections.abc import AsyncIterator, Callable, Hashable
@@ -18,7 +17,7 @@ Result = TypeVar("Result")
 
 
 class NoPlaceError(Exception):
-    """An owner has as much work here as it may have, or there are as many owners as may be."""
+    """An owner has too much work here, or there are too many owners."""
 
 
 @dataclass(eq=False, slots=True)
@@ -30,7 +29,7 @@ class _Queue:
 
 
 class FairThread:
-    """A thread and its queues: ``owners`` of them at most, with ``each`` pieces of work in each.
+    """A thread with at most ``owners`` queues of ``each`` pieces of work.
 
     ``pause`` is in seconds, between the end of a piece of work and the beginning of the next.
     """
@@ -48,7 +47,10 @@ class FairThread:
 
     @asynccontextmanager
     async def turn(self, owner: Hashable) -> AsyncIterator[None]:
-        """Wait for the owner's turn, which lasts as long as the block. Raises ``NoPlaceError``."""
+        """Wait for the owner's turn, which lasts as long as the block.
+
+        Raises ``NoPlaceError``.
+        """
         queue = self._queue(owner)
         queue.length += 1
         try:
@@ -70,7 +72,7 @@ class FairThread:
         return queue
 
     async def work(self, call: Callable[..., Result], *args: object) -> Result:
-        """Do a piece of work in the thread, within a turn. Raises what ``call`` raises."""
+        """Do a piece of work in the thread, within a turn. Raises the errors of ``call``."""
         await trio.sleep_until(self._free_at)
         try:
             return await trio.to_thread.run_sync(partial(call, *args), limiter=self._thread)
@@ -79,6 +81,9 @@ class FairThread:
             self._free_at = trio.current_time() + self._pause
 
     async def take(self, owner: Hashable, call: Callable[..., Result], *args: object) -> Result:
-        """Do one piece of work once it is the owner's turn. Raises ``NoPlaceError``, and what ``call`` raises."""
+        """Do one piece of work once it is the owner's turn.
+
+        Raises ``NoPlaceError``, and the errors of ``call``.
+        """
         async with self.turn(owner):
             return await self.work(call, *args)

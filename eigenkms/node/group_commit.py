@@ -1,7 +1,7 @@
-"""Group commit: what waits for the disk is written together, in one transaction with one flush.
+"""Group commit: items that wait for the disk are written in one transaction.
 
-A flush takes milliseconds, whatever is in it. So a node that is asked much writes seldom, and one that is asked little waits for
-nobody: whoever comes while nothing is written writes at once.
+A flush takes milliseconds, whatever is in it. So a busy node writes seldom. On an idle node an item waits for nothing, and is
+written at once.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 @dataclass
 class _Batch(Generic[Item, Result]):
-    """What is written together, or not at all."""
+    """Items that are written together, or not at all."""
 
     items: list[Item] = field(default_factory=list)
     results: Sequence[Result] | None = None
@@ -26,7 +26,9 @@ class _Batch(Generic[Item, Result]):
 
 
 class GroupCommit(Generic[Item, Result]):
-    """``write`` blocks until all of its items are durable, and gives a result for each; it runs in a thread, once at a time.
+    """Writes items in batches by ``write``, which runs in a thread, once at a time.
+
+    ``write`` blocks until all of its items are durable, and returns a result for each.
 
     If it fails once, nothing is written any more, and ``run`` raises why.
     """
@@ -45,7 +47,7 @@ class GroupCommit(Generic[Item, Result]):
 
     @property
     def waiting(self) -> int:
-        """How many items the next writing has so far."""
+        """Items of the next batch so far."""
         return len(self._next.items)
 
     async def run(self) -> None:
@@ -55,10 +57,10 @@ class GroupCommit(Generic[Item, Result]):
         raise self._failure
 
     async def submit(self, item: Item) -> Result:
-        """The result of ``item``, once it is durable. Whoever comes first writes for all that come until the disk is free, and
-        does so even if it is cancelled: the others rely on it.
+        """Return the result of ``item``, once it is durable.
 
-        Raises ``StorageError`` if it could not be written; then nothing of the batch was.
+        The first task of a batch writes for all that come until the disk is free. It does so even if it is cancelled, as the others
+        rely on it. Raises ``StorageError`` if it could not be written; then nothing of the batch was.
         """
         batch, place = self._next, len(self._next.items)
         batch.items.append(item)

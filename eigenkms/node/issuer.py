@@ -1,9 +1,12 @@
-"""The last step of every answer with a partial signature in it: make it, write it into the release log, and only then let it go.
+"""The issuer: the last step of every answer with a partial signature.
 
-Whoever asked waits until its entry is durable. What waits is written together (group_commit), with one signature. An entry whose
-answer never left (the client went away, the node was killed) stays: the log may name more than was released, never less.
+It makes the answer, logs it, and only then returns it.
 
-If the disk refuses, nothing leaves any more, and ``run`` ends the node.
+A request waits until its entry in the audit log is durable. Entries that wait at the same time are written together
+(``group_commit``), with one signature. An entry stays if its answer never left, as when the client went away. So the log
+may name more than was issued, never less.
+
+If the disk refuses, the issuer returns no answer any more, and ``run`` ends the node.
 """
 
 import hashlib
@@ -38,23 +41,23 @@ from eigenkms.types import AppId, ClusterId, OperatorAddress
 UNDER_WAY_OF_ONE: Final = 128
 """Answers to one client that wait to be made."""
 MAX_UNDER_WAY: Final = 1024
-"""Answers that are made or wait for their entry; more requests are refused as busy."""
+"""Answers that are made or wait for their entry. Beyond it requests are refused as busy."""
 
 
 class AuditLogWriter(Protocol):
-    """Where entries go (storage/audit_log)."""
+    """The audit log that entries are appended to (storage/audit_log)."""
 
     @property
     def head(self) -> LogHead: ...
 
-    def append(self, releases: list[IssuedSignature], sign: Callable[[LogHead], SignedHead]) -> None: ...
+    def append(self, entries: list[IssuedSignature], sign: Callable[[LogHead], SignedHead]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class IssueRequest:
-    """What an answer gives away: the application's key for ``ciphertext_version``, by the share of ``transcript``.
+    """A request for an application's key, by the share of ``transcript``.
 
-    ``reply_key`` is what the answer is sealed to, as in ``Scope``.
+    The key is for ``ciphertext_version``. The answer is sealed to ``reply_key``, as in ``Scope``.
     """
 
     app_id: AppId
@@ -64,7 +67,7 @@ class IssueRequest:
 
 
 class PartialSignatureIssuer:
-    """The way out for all answers of one node, whatever they came through."""
+    """Issues the answers of one node, for requests of every transport."""
 
     def __init__(
         self, log: AuditLogWriter, key: bn254.KeyPair, *, clock: Callable[[], float] = time.time
@@ -78,64 +81,67 @@ class PartialSignatureIssuer:
 
     @property
     def head(self) -> LogHead:
-        """The newest head that is durable."""
+        """The newest durable head of the log."""
         return self._log.head
 
     async def run(self) -> None:
-        """Wait until the log cannot be written, and raise why: ``StorageError``."""
+        """Wait until the log cannot be written, then raise the reason, a ``StorageError``."""
         await self._commits.run()
 
-    async def release(
-        self, released: IssueRequest, grant: Grant | None, make: Callable[[], bytes], *, client: str = ""
+    async def issue(
+        self, request: IssueRequest, grant: Grant | None, make: Callable[[], bytes], *, client: str = ""
     ) -> bytes:
-        """The answer that ``make`` returns, once the log says that it leaves. ``make`` runs in a thread; what it raises is raised,
-        and nothing is written. Clients take turns; a request without one is a client of its own.
+        """Return the answer that ``make`` makes, once its log entry is durable.
 
-        Raises ``AttestationRefused`` (busy) if too many wait, ``StorageError`` if the log cannot be written.
+        ``make`` runs in a thread; if it raises, nothing is written. Clients take turns, and a request without one has its own.
+        Raises ``AttestationRefusedError`` (busy) if too many wait, and ``StorageError`` if the log cannot be written.
         """
         if self._under_way >= MAX_UNDER_WAY:
             raise busy("too many answers wait to be logged")
         self._under_way += 1
         try:
             answer = await self._making.take(client or object(), make)
-            release = self._describe(released, None if grant is None else grant.claims)
-            check_release(release)  # here, where it costs nobody else an entry
-            await self._commits.submit(release)
+            entry = self._describe(request, None if grant is None else grant.claims)
+            check_release(entry)  # here, where it costs nobody else an entry
+            await self._commits.submit(entry)
         except NoPlaceError:
             raise busy("too many answers to this client wait") from None
         finally:
             self._under_way -= 1
         return answer
 
-    def _describe(self, released: IssueRequest, claims: Claims | None) -> IssuedSignature:
+    def _describe(self, request: IssueRequest, claims: Claims | None) -> IssuedSignature:
         subject = None
         if claims is not None:
             subject = claims.signer if claims.image is None else claims.image.digest
         return IssuedSignature(
             time_ms=int(self._clock() * 1000),
-            app_id=released.app_id,
-            ciphertext_version=released.ciphertext_version,
-            version=released.transcript.version,
-            transcript_hash=released.transcript.hash,
+            app_id=request.app_id,
+            ciphertext_version=request.ciphertext_version,
+            version=request.transcript.version,
+            transcript_hash=request.transcript.hash,
             method=OPEN_METHOD if claims is None else claims.method,
             evidence_digest=None if claims is None else claims.evidence_digest,
             subject=subject,
-            reply_key_digest=hashlib.sha256(released.reply_key).digest(),
+            reply_key_digest=hashlib.sha256(request.reply_key).digest(),
         )
 
-    def _append(self, releases: list[IssuedSignature]) -> Sequence[None]:
-        self._log.append(releases, self._sign)
-        return [None] * len(releases)
+    def _append(self, entries: list[IssuedSignature]) -> Sequence[None]:
+        self._log.append(entries, self._sign)
+        return [None] * len(entries)
 
     def _sign(self, head: LogHead) -> SignedHead:
         return sign_head(self._key, head)
 
 
 @asynccontextmanager
-async def open_releaser(
+async def open_issuer(
     folder: Path, cluster: ClusterId, operator: OperatorAddress, key: bn254.KeyPair
 ) -> AsyncIterator[PartialSignatureIssuer]:
-    """With the log in the data folder, whose lock the caller holds. Raises ``StorageError``."""
+    """Open the issuer with the log in the data folder, whose lock the caller holds.
+
+    Raises ``StorageError``.
+    """
     header = LogHeader(cluster, operator, key.g2, time.time_ns() // 1_000_000)
     log = await trio.to_thread.run_sync(AuditLog.open, folder, header, lambda head: sign_head(key, head))
     try:

@@ -33,10 +33,10 @@ class HeldVersion:
 
 
 class Versions:
-    """Reads what the store has, adds to both. Blocking: call ``add``, ``hold`` and ``erase`` in a worker thread, one at a time;
-    what is held in memory is replaced and never changed, so that others may read it meanwhile.
+    """The versions of a store, also in memory.
 
-    Iteration and length are of certified versions.
+    ``add``, ``hold`` and ``erase`` block: call them in a worker thread, one at a time. The versions in memory are replaced and
+    never changed, so others may read them at any time. Iteration and length are of certified versions.
     """
 
     def __init__(self, store: Store) -> None:
@@ -74,12 +74,15 @@ class Versions:
         return max(self, key=lambda held: held.epoch.transcript.version, default=None)
 
     def get(self, transcript_hash: bytes) -> HeldVersion | None:
-        """A certified version."""
+        """Return a certified version, or None."""
         held = self._held.get(transcript_hash)
         return None if held is None or not held.is_certified else held
 
     def epoch(self, transcript_hash: bytes) -> CertifiedTranscript | None:
-        """The version with its certificate, also a prepared one, and one of which the share was erased. Blocking."""
+        """Return a version with its certificate, or None. Blocking.
+
+        It may be prepared only, and its share may be erased.
+        """
         held = self._held.get(transcript_hash)
         if held is not None:
             return held.epoch
@@ -87,9 +90,9 @@ class Versions:
         return next((_epoch_of(row) for row in rows), None)
 
     def add(self, epoch: CertifiedTranscript, proof: SettlementProof | None = None) -> None:
-        """A version that is certified or prepared, or a newer certificate of one. Durable when it returns.
+        """Add a version, or a newer certificate of one. It is durable when it returns.
 
-        ``proof`` is needed for a version of protocol 1.
+        The version is certified or prepared. ``proof`` is needed for a version of protocol 1.
         """
         transcript, certificate = epoch.transcript, epoch.certificate
         is_certified = certificate.phase is Phase.COMMIT
@@ -112,22 +115,22 @@ class Versions:
             self._erase_unsettled(transcript.version)
 
     def hold(self, transcript_hash: bytes, share: SecretScalar) -> None:
-        """My share of a version that was added. Durable when it returns."""
+        """Add this operator's share of a version. It is durable when it returns."""
         self._store.add_share(transcript_hash, share.to_bytes())
         self._keep(replace(self._held[transcript_hash], share=share))
 
     def erase(self, transcript_hash: bytes) -> None:
-        """My share of a version is gone for good when it returns, and the version is served no more."""
+        """Erase this operator's share of a version, which is not served any more then."""
         self._store.erase_share(transcript_hash)
         self._held = {name: held for name, held in self._held.items() if name != transcript_hash}
 
     def share_of(self, transcript_hash: bytes) -> SecretScalar | None:
-        """My share of a version, also of one that is not known to be settled."""
+        """Return this operator's share of a version, settled or not."""
         held = self._held.get(transcript_hash) or self._unsettled.get(transcript_hash)
         return None if held is None else held.share
 
     def _erase_unsettled(self, version: int) -> None:
-        """Versions of protocol 1 that are older than one that is certified, or an alternative to it."""
+        """Erase versions of protocol 1 that are not above a certified version."""
         past = {name for name, held in self._unsettled.items() if held.epoch.transcript.version <= version}
         for name in past:
             self._store.erase_share(name)

@@ -1,16 +1,18 @@
-"""The log lines of one ceremony, from a boundary to the share that is erased, have one ``session``: the first eight hex digits
-of its id.
+"""Fields of log lines about ceremonies.
+
+All lines of one ceremony, from its boundary to the erasure of the share, have one value of ``session``. It is the first eight hex
+digits of the session's id. A search for that value shows the ceremony from end to end.
 """
 
 from eigenkms.types import SessionId
 
 
-def named(session: SessionId) -> str:
-    """As lines and fields name it."""
+def short_id(session: SessionId) -> str:
+    """Return a session's id as log lines show it, the first eight hex digits."""
     return session.hex()[:8]
 
 
-def of(session: SessionId | None, event: str, **fields: object) -> dict[str, dict[str, object]]:
-    """The ``extra`` of a log line; ``fields`` beside ``session``, which is left out where there is none, and ``event``."""
-    known = {} if session is None else {"session": named(session)}
+def session_fields(session: SessionId | None, event: str, **fields: object) -> dict[str, dict[str, object]]:
+    """Return the ``extra`` of a log line: session, event, and ``fields``."""
+    known = {} if session is None else {"session": short_id(session)}
     return {"fields": {**known, "event": event, **fields}}

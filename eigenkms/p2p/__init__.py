@@ -1,7 +1,6 @@
-"""Peers, bytes, protocols and topics: the transport under the network, on a libp2p that was made safe to expose.
+"""The transport: peers, requests and gossip on a libp2p that is safe to expose.
 
-``host`` is the door: ``open_host`` and everything that a caller needs beside ``identity`` (peer ids, keys, addresses).
-The rest is behind it: ``listener`` and ``dialing`` make connections, the latter by ``connector``, ``race`` and ``resolver``;
-``connections`` keeps their number in bounds, ``serving`` and ``sessions`` carry requests in ``framing``'s frames, ``topics``
-carries gossip, ``hardening`` answers libp2p's defects one by one. Nothing here knows an operator, a key share or a chain.
+``host`` is the way in: ``open_host``, and what a caller needs beside ``identity`` (peer ids, keys, addresses). ``listening``
+and ``dialing`` make connections, and ``connections`` bounds their number. ``rpc`` carries requests, ``gossip`` carries topics, and
+``hardening`` has a guard for each defect of libp2p. Nothing here depends on an operator, a key share or a chain.
 """

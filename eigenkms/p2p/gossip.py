@@ -1,4 +1,4 @@
-"""Gossip as the host offers it: topics, validators and bounded subscriptions over the guarded pubsub."""
+"""Gossip of a host: topics, validators and bounded subscriptions over the guarded pubsub."""
 
 import logging
 from collections import Counter, deque
@@ -12,7 +12,7 @@ from eigenkms.errors import InputError
 from eigenkms.p2p.counters import Counters
 from eigenkms.p2p.identity import PeerId
 from eigenkms.p2p.limits import Limits
-from eigenkms.p2p.types import GossipMessage, Validator
+from eigenkms.p2p.types import GossipMessage, GossipStatistics, Validator
 
 log = logging.getLogger("eigenkms.p2p.gossip")
 
@@ -21,9 +21,10 @@ _MESSAGE_COST: Final = 1 << 10
 
 
 class Subscription:
-    """The messages of one topic that wait for their reader: ``count`` of them, and of one origin at most ``size`` bytes.
+    """The messages of one topic that wait for their reader.
 
-    A member that gossips faster than its messages are taken crowds out its own, not those of others.
+    It holds ``count`` messages, and at most ``size`` bytes of one origin. A member that gossips faster than its messages are read
+    crowds out its own, not those of others.
     """
 
     def __init__(self, count: int, size: int) -> None:
@@ -47,7 +48,10 @@ class Subscription:
             raise StopAsyncIteration from None
 
     async def receive(self) -> GossipMessage:
-        """The oldest message, once there is one. Raises trio.EndOfChannel when the host is closed and none is left."""
+        """Return the oldest message, once there is one.
+
+        Raises trio.EndOfChannel when the host is closed and none is left.
+        """
         await trio.lowlevel.checkpoint()
         while not self._messages:
             if self._closed:
@@ -82,7 +86,10 @@ def _cost(message: GossipMessage) -> int:
 
 
 class GossipService:
-    """The topics of one host. Without any, gossip is not offered and none of its code runs."""
+    """The topics of one host.
+
+    Without any, gossip is not offered and none of its code runs.
+    """
 
     def __init__(
         self,
@@ -106,15 +113,17 @@ class GossipService:
                 libp2p, self._topics, limits, admits=admits, accepts=self._accepts, delivers=self._deliver
             )
 
-    @property
-    def peers(self) -> int:
-        """Peers that we can send gossip to."""
-        return len(self._pubsub.peers) if self._pubsub is not None else 0
-
-    @property
-    def errors(self) -> int:
-        """Messages that were malformed."""
-        return int(self._pubsub.errors) if self._pubsub is not None else 0
+    def statistics(self) -> GossipStatistics:
+        """Return the peers of now, and the counts of messages since the host was opened."""
+        counters, pubsub = self._counters, self._pubsub
+        return GossipStatistics(
+            peers=0 if pubsub is None else len(pubsub.peers),
+            received=counters.gossip_received,
+            published=counters.gossip_published,
+            dropped=counters.gossip_dropped,
+            refused=counters.gossip_refused,
+            errors=0 if pubsub is None else int(pubsub.errors),
+        )
 
     def services(self) -> list[Any]:
         """libp2p's services to run."""
@@ -127,7 +136,7 @@ class GossipService:
             try:
                 self.started.set()
                 if self._pubsub is not None:
-                    nursery.start_soon(self._pubsub.tend)
+                    nursery.start_soon(self._pubsub.repair_streams)
                 await trio.sleep_forever()
             finally:
                 self._nursery = None
@@ -151,9 +160,9 @@ class GossipService:
     async def publish(self, topic: str, data: bytes) -> None:
         """See ``Host.publish``."""
         self._check(topic)
-        if len(data) > self._limits.gossip:
+        if len(data) > self._limits.gossip.message:
             raise InputError(
-                f"publish on {topic}: {len(data)} bytes are over the limit of {self._limits.gossip}"
+                f"publish on {topic}: {len(data)} bytes are over the limit of {self._limits.gossip.message}"
             )
         self._counters.gossip_published += 1
         with trio.CancelScope(shield=True):  # queues only; half a publication would be none to some peers
@@ -165,7 +174,7 @@ class GossipService:
         if topic in self._subscriptions or self._nursery is None:
             raise InputError(f"subscribe to {topic!r}: subscribed already, or the host is closed")
         self._validators[topic] = validator
-        subscription = Subscription(self._limits.subscription, self._limits.gossip_of_one)
+        subscription = Subscription(self._limits.gossip.subscription, self._limits.gossip.of_one)
         self._subscriptions[topic] = subscription
         self._nursery.start_soon(self._pubsub.subscribe, topic)
         return subscription

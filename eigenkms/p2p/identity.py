@@ -1,4 +1,4 @@
-"""Who a peer is: its secp256k1 key, its peer id, and the address under which it can be dialled.
+"""The identity of a peer: its secp256k1 key, its peer id, and its dialable address.
 
 A peer id is the multihash of the peer's public key (libp2p specifications, "Peer Ids and Keys"). A secp256k1 key is
 short enough to be inlined (identity multihash), so the id *is* the key::
@@ -60,7 +60,7 @@ def _base58(raw: bytes) -> str:
 
 
 def _unbase58(text: str) -> bytes:
-    """Raises KeyError on a character outside the base58 alphabet."""
+    """Raise KeyError on a character outside the base58 alphabet."""
     number = 0
     for char in text:
         number = number * 58 + _DIGITS[char]
@@ -70,7 +70,10 @@ def _unbase58(text: str) -> bytes:
 
 @dataclass(frozen=True, slots=True, order=True)
 class PeerId:
-    """The multihash of a peer's public key. ``str()`` gives base58, ``bytes()`` the multihash; ordered by bytes."""
+    """The multihash of a peer's public key.
+
+    ``str()`` gives base58, ``bytes()`` the multihash; ordered by bytes.
+    """
 
     raw: bytes
 
@@ -89,12 +92,18 @@ class PeerId:
 
     @classmethod
     def from_public_key(cls, compressed: bytes) -> Self:
-        """The id of a compressed secp256k1 point (33 bytes). Raises ValueError if it is not on the curve."""
+        """Return the id of a compressed secp256k1 point (33 bytes).
+
+        Raises ValueError if it is not on the curve.
+        """
         return cls(_SECP256K1_PREFIX + coincurve.PublicKey(compressed).format())
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The id written as ``16Uiu2HA…``. Raises InputError unless it holds a secp256k1 key, spelt canonically."""
+        """Return the id written as ``16Uiu2HA…``.
+
+        Raises InputError unless it holds a secp256k1 key, spelt canonically.
+        """
         if len(text) > _MAX_PEER_ID_TEXT:
             raise InputError(f"read peer id: {len(text)} characters are too many", hint=_ADDRESS_HINT)
         try:
@@ -111,7 +120,10 @@ class PeerId:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class PeerKey:
-    """A peer's secp256k1 secret (32 bytes, big-endian). Raises InputError unless it lies in 1..n-1."""
+    """A peer's secp256k1 secret (32 bytes, big-endian).
+
+    Raises InputError unless it lies in 1..n-1.
+    """
 
     secret: bytes
     peer_id: PeerId = field(init=False, compare=False)
@@ -130,7 +142,7 @@ class PeerKey:
 
     @classmethod
     def generate(cls) -> Self:
-        """A fresh key from the system's random source."""
+        """Return a fresh key from the system's random source."""
         while True:
             try:
                 return cls(secrets.token_bytes(32))
@@ -140,7 +152,10 @@ class PeerKey:
 
 @dataclass(frozen=True, slots=True)
 class TransportAddress:
-    """Where a TCP socket is: ``kind`` is ip4, ip6, dns, dns4 or dns6. ``str()`` gives the multiaddr."""
+    """The address of a TCP socket: ``kind`` is ip4, ip6, dns, dns4 or dns6.
+
+    ``str()`` gives the multiaddr.
+    """
 
     kind: str
     host: str
@@ -151,13 +166,16 @@ class TransportAddress:
 
     @property
     def is_public(self) -> bool | None:
-        """Whether the host is an IP address of the public network; None for a name, which may lead anywhere."""
+        """Return whether the host is a public IP address; None for a name."""
         return None if self.kind.startswith("dns") else is_public(self.host)
 
 
 @dataclass(frozen=True, slots=True)
 class PeerAddress:
-    """A peer and a place to dial it. ``str()`` gives the multiaddr with its ``/p2p/`` part."""
+    """A peer and a place to dial it.
+
+    ``str()`` gives the multiaddr with its ``/p2p/`` part.
+    """
 
     transport: TransportAddress
     peer_id: PeerId
@@ -167,12 +185,12 @@ class PeerAddress:
 
     @property
     def multiaddr(self) -> str:
-        """The multiaddr without the ``/p2p/`` part."""
+        """Return the multiaddr without the ``/p2p/`` part."""
         return str(self.transport)
 
 
 def _host(kind: str, host: str) -> str | None:
-    """The canonical spelling of a host, None if there is none."""
+    """Return the canonical spelling of a host, None if there is none."""
     if kind in {"dns", "dns4", "dns6"}:
         return host if _DNS_NAME.match(host) else None
     try:
@@ -182,7 +200,10 @@ def _host(kind: str, host: str) -> str | None:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public network: no private, multicast or reserved one, nor an IPv6 form of such."""
+    """Return whether an IP address is public.
+
+    Private, multicast and reserved addresses are not, nor is an IPv6 form of one of them.
+    """
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
@@ -218,7 +239,7 @@ def why_undialable(address: TransportAddress, *, local: bool = False) -> str | N
 
 
 def _ip_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return the IP address that a host stands for, IPv4 for an IPv6 form of it; None for a name."""
+    """Return the IP address of a host, IPv4 for an IPv6 form of it; None for a name."""
     with suppress(ValueError):
         ip = ipaddress.ip_address(host)
         return (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip
@@ -228,7 +249,10 @@ def _ip_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def check_dialable(address: TransportAddress, action: str, *, local: bool) -> None:
-    """Raise InputError, which begins with ``action``, for an address that nobody else can dial (``why_undialable``)."""
+    """Raise InputError for an address that no other peer can dial (``why_undialable``).
+
+    The error begins with ``action``.
+    """
     reason = why_undialable(address, local=local)
     if reason is not None:
         raise InputError(
@@ -238,9 +262,10 @@ def check_dialable(address: TransportAddress, action: str, *, local: bool) -> No
 
 
 def parse_transport(text: str, *, listening: bool = False) -> TransportAddress:
-    """Read ``/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT``; with ``listening`` the port may be 0 and the host must be an IP.
+    """Read ``/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT``.
 
-    Raises InputError for anything else, including a second spelling of the same address.
+    With ``listening`` the port may be 0 and the host must be an IP address. Raises InputError for anything else, including a
+    second spelling of the same address.
     """
     parts = text.split("/")
     if len(text) > _MAX_ADDRESS_TEXT or len(parts) != 5 or parts[0] or parts[3] != "tcp":
@@ -260,7 +285,10 @@ def parse_transport(text: str, *, listening: bool = False) -> TransportAddress:
 
 
 def parse_address(text: str) -> PeerAddress:
-    """Read a peer's socket text, ``/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT/p2p/PEERID``. Raises InputError otherwise."""
+    """Read a peer's socket text, ``/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT/p2p/PEERID``.
+
+    Raises InputError otherwise.
+    """
     transport, separator, peer_id = text.partition("/p2p/")
     if not separator:
         raise InputError(f"read address {text[:80]!r}: it names no peer", hint=_ADDRESS_HINT)
@@ -268,5 +296,5 @@ def parse_address(text: str) -> PeerAddress:
 
 
 def format_address(address: PeerAddress) -> str:
-    """The inverse of ``parse_address``."""
+    """Return the text that ``parse_address`` reads."""
     return f"{address.transport}/p2p/{address.peer_id}"

@@ -1,4 +1,4 @@
-"""What an IP address counts as where one host may have so much and no more: an IPv4 address itself, an IPv6 one its /64."""
+"""The prefix by which an IP address is counted: itself for IPv4, its /64 for IPv6."""
 
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
@@ -10,7 +10,10 @@ SHARED: Final = frozenset({"127.0.0.1", "::/64", ""})
 
 
 def plain_ip(address: str) -> IPv4Address | IPv6Address:
-    """The address without a zone, and the IPv4 one that an IPv6 one stands for (``::ffff:…``). Raises ``ValueError``."""
+    """Return the address without a zone, and as IPv4 if it maps one (``::ffff:…``).
+
+    Raises ``ValueError``.
+    """
     plain = ip_address(address.partition("%")[0])
     mapped = plain.ipv4_mapped if isinstance(plain, IPv6Address) else None
     return mapped or plain
@@ -18,7 +21,10 @@ def plain_ip(address: str) -> IPv4Address | IPv6Address:
 
 @lru_cache(maxsize=REMEMBERED)
 def prefix_of(address: str) -> str:
-    """The prefix of an IP address, since an IPv6 host usually has a whole /64. Other text is returned as it is."""
+    """Return the prefix of an IP address, since an IPv6 host usually has a whole /64.
+
+    Other text is returned as it is.
+    """
     try:
         plain = plain_ip(address)
     except ValueError:

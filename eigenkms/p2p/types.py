@@ -1,4 +1,4 @@
-"""What this layer gives to those above it, and takes from them."""
+"""Types of the interface between this layer and those above it."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -20,7 +20,9 @@ remembered; one that raises refuses."""
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as a handler sees it. ``peer`` is authenticated, ``body`` is not looked at by this layer.
+    """A request as a handler sees it.
+
+    ``peer`` is authenticated, ``body`` is not looked at by this layer.
 
     ``address`` is the IP address that the connection comes from, "" if it is gone or the request came through none.
     """
@@ -40,30 +42,47 @@ Handler = Callable[[Request], Awaitable[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class GossipMessage:
-    """A message of a topic. ``origin`` signed it, ``forwarder`` (maybe the same peer) handed it to us."""
+    """A message of a topic.
+
+    ``origin`` signed it, ``forwarder`` (maybe the same peer) handed it to us.
+    """
 
     origin: PeerId
     forwarder: PeerId
     data: bytes
     content: object = field(default=None, compare=False)
-    """What the topic's validator made of ``data``."""
+    """The result of the topic's validator for ``data``."""
 
     def __repr__(self) -> str:
         return f"<GossipMessage of {self.origin}, {len(self.data)} bytes>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GossipStatistics:
+    """Gossip peers of now, and messages since the host was opened."""
+
+    peers: int
+    """Peers to which gossip can be sent."""
+    received: int
+    published: int
+    dropped: int
+    """Messages that no subscriber took in time."""
+    refused: int
+    """Messages that a validator refused."""
+    errors: int
+    """Messages that were malformed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
-    """Counters since the host was opened, and what is open now."""
+    """Connections and requests of now, and counters since the host was opened."""
 
     connected: int
     """Peers with a connection."""
     clients: int
     """Inbound connections of peers that are not trusted."""
     handshakes: int
-    """Inbound sockets that have not yet proven who they are."""
-    gossip_peers: int
-    """Peers that we can send gossip to."""
+    """Inbound sockets that are not yet authenticated."""
     accepted: int
     """Inbound sockets, ever."""
     refused_handshakes: int
@@ -73,9 +92,9 @@ class Statistics:
     evicted: int
     """Connections and handshakes that made room for newer ones."""
     held_for_strangers: int
-    """Bytes that are held for all clients: unread, under way, not yet written. At most ``Limits.strangers``."""
+    """Bytes that are held for all clients: unread, under way, not yet written. At most ``Limits.rpc.strangers``."""
     cut_strangers: int
-    """Connections of clients that were cut off because these were too many."""
+    """Connections of clients that were cut off because of that limit."""
     dials: int
     failed_dials: int
     lost_connections: int
@@ -88,11 +107,4 @@ class Statistics:
     """Inbound streams that ended with an error of the peer, bad frames among them."""
     gated_streams: int
     """Inbound streams that the gate refused."""
-    gossip_received: int
-    gossip_published: int
-    gossip_dropped: int
-    """Messages that no subscriber took in time."""
-    gossip_refused: int
-    """Messages that a validator refused."""
-    gossip_errors: int
-    """Messages that were malformed."""
+    gossip: GossipStatistics

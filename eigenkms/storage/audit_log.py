@@ -1,7 +1,8 @@
-"""The release log on disk: entries are only ever added, and each addition is durable, with the signed head, before it returns.
+"""The audit log on disk, to which entries are only ever added.
 
-A file of its own, without secrets. Others may read it while the node runs; whoever does sees whole additions. It is read in
-pages, and never as a whole, neither at the node's start nor when it is verified.
+Each addition is durable, with the signed head, before it returns. The log is a file of its own, without secrets. Other
+processes may read it while the node runs, and see whole additions. It is read in pages, and never as a whole, neither at the
+node's start nor when it is verified.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +41,10 @@ Signer = Callable[[LogHead], SignedHead]
 
 
 class AuditLog:
-    """The log of one node, being written. Blocking, one call at a time; ``head`` may be read by anyone meanwhile."""
+    """The log of one node, being written.
+
+    Blocking, one call at a time; ``head`` may be read by anyone meanwhile.
+    """
 
     def __init__(self, database: Database, header: LogHeader, head: LogHead) -> None:
         self._database = database
@@ -68,7 +72,10 @@ class AuditLog:
             raise
 
     def append(self, releases: Sequence[IssuedSignature], sign: Signer) -> None:
-        """Add them all and sign the new head, durably, or none of them. Raises ``StorageError`` if the disk refuses."""
+        """Add them all and sign the new head, durably, or none of them.
+
+        Raises ``StorageError`` if the disk refuses.
+        """
         entries = extend(self.head, releases)
         head = LogHead(entries[-1].number, entries[-1].hash)
         signed = sign(head)
@@ -99,7 +106,10 @@ def _read_log(database: Database) -> tuple[LogHeader, SignedHead]:
 
 
 def _read_end(database: Database, mine: LogHeader) -> tuple[LogHeader, LogHead]:
-    """Header and head. Raises ``BadLogError`` unless it is my log and ends as I signed: what is added stands on all before it."""
+    """Header and head.
+
+    Raises ``BadLogError`` unless it is my log and ends as I signed: what is added stands on all before it.
+    """
     header, signed = _read_log(database)
     if (header.cluster, header.operator, header.key) != (mine.cluster, mine.operator, mine.key):
         raise BadLogError("verify release log: it is of another cluster, operator or key")
@@ -110,7 +120,10 @@ def _read_end(database: Database, mine: LogHeader) -> tuple[LogHeader, LogHead]:
 
 
 def check_end(folder: Path, mine: LogHeader) -> None:
-    """Raises ``BadLogError`` where ``AuditLog.open`` would not continue the log in ``folder``. The folder keeps what it has."""
+    """Raise ``BadLogError`` if ``AuditLog.open`` would not continue the log in ``folder``.
+
+    The folder is not changed.
+    """
     path = folder / RELEASES_NAME
     if not path.is_file() or not path.stat().st_size:
         return
@@ -124,7 +137,7 @@ def check_end(folder: Path, mine: LogHeader) -> None:
 
 
 def _last(database: Database, header: LogHeader) -> LogHead | None:
-    """What the head should be, by the last entry; None if that is none."""
+    """Return the head that follows from the last entry, or None."""
     row = database.one("SELECT number, entry FROM entries ORDER BY number DESC LIMIT 1")
     if row is None:
         return LogHead(0, header.hash)
@@ -144,7 +157,10 @@ class AuditLogReader:
             self._last = int(database.one("SELECT coalesce(max(number), 0) FROM entries")[0])
 
     def entries(self, after: int = _BEFORE_ALL) -> Iterator[bytes]:
-        """Encoded entries in the order of their numbers, those beyond ``after``; unverified."""
+        """Yield encoded entries above ``after`` in the order of their numbers.
+
+        They are not verified.
+        """
         while page := self._page(after):
             for number, entry in page:
                 yield entry
@@ -162,7 +178,7 @@ class AuditLogReader:
 
 @contextmanager
 def read_releases(folder: Path) -> Iterator[AuditLogReader]:
-    """The log in ``folder``, of a node that runs or not. The folder keeps what it has.
+    """Open the log in ``folder``, of a node that runs or not. The folder keeps what it has.
 
     Raises ``StorageError`` where there is none, ``BadLogError`` where it does not say whose it is.
     """

@@ -1,4 +1,4 @@
-"""The data folder: its rights, the lock that lets one process in, and the mirror that betrays an old copy.
+"""The data folder: its rights, its lock, and the mirror that reveals an old copy.
 
 The mirror is a small file beside the database that repeats the database's commit counter. After every commit
 the counter in the database is written first, then the mirror. So the mirror may lag (a crash in between,
@@ -18,7 +18,7 @@ _MIRROR_BYTES = 21
 
 
 def storage_error(action: str, path: Path, error: OSError) -> StorageError:
-    """The operating system's refusal as one sentence with a next step."""
+    """Return the operating system's refusal as one sentence with a next step."""
     hints = {
         errno.ENOSPC: "free some disk space and try again; what was stored before is intact",
         errno.EDQUOT: "free some disk space or raise the quota; what was stored before is intact",
@@ -31,7 +31,10 @@ def storage_error(action: str, path: Path, error: OSError) -> StorageError:
 
 
 def make_folder(folder: Path) -> None:
-    """Create ``folder`` (mode 0700) where it is missing; leave an existing one's mode alone."""
+    """Create ``folder`` (mode 0700) where it is missing.
+
+    Leave an existing one's mode alone.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -39,7 +42,10 @@ def make_folder(folder: Path) -> None:
 
 
 def make_file(folder: Path, name: str) -> Path:
-    """A file in ``folder`` (made too), mode 0600, empty where it was missing; its name is durable. Raises ``StorageError``."""
+    """Return a file in ``folder`` (made too), mode 0600, empty where it was missing.
+
+    Its name is durable. Raises ``StorageError``.
+    """
     make_folder(folder)
     path = folder / name
     try:
@@ -97,7 +103,10 @@ class FolderLock:
 
     @staticmethod
     def holder(path: Path) -> str | None:
-        """The process that has the lock, as the file says; None where nobody has. Takes nothing and changes nothing."""
+        """Return the process that has the lock, as the file says; None where nobody has.
+
+        Takes nothing and changes nothing.
+        """
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -125,7 +134,7 @@ class GenerationFile:
 
     @staticmethod
     def read(path: Path) -> int | None:
-        """The counter, or None where the file is missing or not one that this class wrote."""
+        """Return the counter, or None where the file is missing or not one that this class wrote."""
         try:
             text = path.read_bytes()
         except FileNotFoundError:

@@ -1,9 +1,9 @@
-"""One SQLite connection that tells the truth: durable when it says so, and a plain sentence when it cannot.
+"""One SQLite connection whose commits are durable, and whose errors are explained.
 
 Write-ahead log with ``synchronous=FULL``: a commit returns after the log is fsynced.
 ``locking_mode=EXCLUSIVE`` keeps every other process out, even one that ignores our lock file; a log may be read by others.
-``secure_delete`` zeroes what is deleted, and temporary tables stay in memory, so no secret spills into a file
-that nobody cleans.
+``secure_delete`` zeroes deleted data, and temporary tables stay in memory, so no secret gets into a file
+that is never cleaned.
 """
 
 import sqlite3
@@ -32,7 +32,10 @@ _RESTORE = "stop the node and look at the disk; eigenkms share repair --reset mo
 
 
 class DamagedError(StorageError):
-    """A database that is no database any more, or lacks what each one has. Nothing was changed."""
+    """A database that is no database any more, or lacks what each one has.
+
+    Nothing was changed.
+    """
 
     default_hint = _RESTORE
 
@@ -56,7 +59,10 @@ def _explain(error: sqlite3.Error) -> tuple[str, str | None]:
 
 
 class Database:
-    """The connection, its schema and its error messages. Not thread-safe by itself: Store holds the lock."""
+    """The connection, its schema and its error messages.
+
+    Not thread-safe by itself: Store holds the lock.
+    """
 
     def __init__(
         self,
@@ -66,7 +72,7 @@ class Database:
         read_only: bool = False,
         content: bytes | None = None,
     ) -> None:
-        """``content`` is the file's, for a copy in memory: then the file itself is left alone."""
+        """Open the file, or a copy in memory of its ``content``."""
         self.path = path
         self._schema = schema
         with self._explained("open database"):
@@ -125,11 +131,11 @@ class Database:
 
     @property
     def is_old(self) -> bool:
-        """Whether it has to be migrated before it is used."""
+        """Return whether it has to be migrated before it is used."""
         return self._pragma("user_version") < self._schema.version
 
     def is_blank(self) -> bool:
-        """Nothing was ever created in it."""
+        """Return whether nothing was ever created in it."""
         return self.one("SELECT count(*) FROM sqlite_master")[0] == 0 and self._pragma("user_version") == 0
 
     def create_tables(self) -> None:
@@ -164,13 +170,13 @@ class Database:
 
     @contextmanager
     def reading(self, action: str) -> Iterator[None]:
-        """Errors inside speak of ``action``."""
+        """Name ``action`` in errors of the block."""
         with self._explained(action):
             yield
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """What is read inside is of one moment."""
+        """Read one moment's state inside the block."""
         self._connection.execute("BEGIN")
         try:
             yield
@@ -179,7 +185,7 @@ class Database:
 
     @contextmanager
     def transaction(self, action: str) -> Iterator[None]:
-        """All of it is durable when the block ends, or none of it happened and StorageError says why."""
+        """Commit the block durably as a whole, or raise StorageError and change nothing."""
         with self._explained(action):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -198,11 +204,11 @@ class Database:
         return self._connection.execute(sql, values).fetchall()
 
     def one(self, sql: str, *values: Any) -> Any:
-        """The first row, or None."""
+        """Return the first row, or None."""
         return self._connection.execute(sql, values).fetchone()
 
     def truncate_log(self, action: str) -> None:
-        """Move the write-ahead log into the database and cut it to nothing: older page images are gone."""
+        """Move the write-ahead log into the database and cut it, with its older page images."""
         with self._explained(action):
             busy, _, _ = self.one("PRAGMA wal_checkpoint(TRUNCATE)")
         if busy:

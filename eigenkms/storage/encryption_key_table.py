@@ -41,7 +41,10 @@ class EncryptionKeyTable(StoreConnection):
             self._database.execute("INSERT INTO encryption_keys VALUES (?, ?)", number, sealed)
 
     def keys(self) -> dict[int, bytes]:
-        """Return the keys that were not erased: number to secret. Secret: keep them short-lived."""
+        """Return the keys that were not erased: number to secret.
+
+        Secret: keep them short-lived.
+        """
         with self._reading("read encryption keys in"):
             rows = self._database.all(
                 "SELECT number, sealed FROM encryption_keys WHERE sealed IS NOT NULL ORDER BY number"
@@ -52,7 +55,9 @@ class EncryptionKeyTable(StoreConnection):
             }
 
     def erase_keys(self, numbers: Iterable[int]) -> None:
-        """Destroy the encryption keys with these numbers, all or none. A missing one is no error.
+        """Destroy the encryption keys with these numbers, all or none.
+
+        A missing one is no error.
 
         The numbers stay known until ``forget_sessions``, so that no other key gets one.
         """

@@ -1,4 +1,4 @@
-"""Evidence of faults: bundles that prove a fault by themselves, bounded for each accused operator."""
+"""Evidence of faults, bounded for each accused operator."""
 
 import time
 from collections.abc import Mapping
@@ -17,7 +17,10 @@ class EvidenceTable(StoreConnection):
     """Bundles in the order in which they came."""
 
     def add_evidence(self, kind: str, accused: OperatorAddress, session: SessionId, bundle: bytes) -> bool:
-        """Store a bundle. Return False if it is known, or if the accused has EVIDENCE_LIMIT of this kind."""
+        """Store a bundle.
+
+        Return False if it is known, or if the accused has EVIDENCE_LIMIT of this kind.
+        """
         with self._writing("store evidence in"):
             (count,) = self._database.one(
                 "SELECT count(*) FROM evidence WHERE kind = ? AND accused = ?", kind, accused

@@ -1,7 +1,8 @@
-"""Which applications were found on the chain, so that a node that starts amid a flood of made-up ones knows the real ones.
+"""The applications that were found on the chain, for the next start of the node.
 
-Nothing depends on this file but who waits for whom (chain/applications), so it is written without ``fsync``, and what is not as it
-should be counts for nothing. It begins with a line of 20 bytes, then each address has its 20, the one found last at the end.
+A node that starts amid a flood of requests for made-up applications recognises the real ones by it. Only the order of waiting
+requests depends on this file (chain/applications). So it is written without ``fsync``, and a malformed one counts as empty.
+It begins with a line of 20 bytes, then each address has its 20, the one found last at the end.
 """
 
 import logging
@@ -22,7 +23,10 @@ _SIZE: Final = len(HEADER)
 
 
 class FamiliarApplications:
-    """The file of one data folder, whose lock the caller holds. Not safe for several threads at once."""
+    """The file of one data folder, whose lock the caller holds.
+
+    Not safe for several threads at once.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -31,13 +35,19 @@ class FamiliarApplications:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """The file in ``folder``, made where it is missing. Raises ``StorageError``."""
+        """Return the file in ``folder``, made where it is missing.
+
+        Raises ``StorageError``.
+        """
         found = cls(folder / FAMILIAR_NAME)
         found._write(found.addresses())
         return found
 
     def addresses(self) -> tuple[bytes, ...]:
-        """At most ``MAX_FAMILIAR``, each once, the one found last at the end. Raises ``StorageError``."""
+        """Return at most ``MAX_FAMILIAR`` addresses, each once, the one found last at the end.
+
+        Raises ``StorageError``.
+        """
         try:
             content = self._path.read_bytes()
         except FileNotFoundError:
@@ -51,7 +61,10 @@ class FamiliarApplications:
         return tuple(reversed(tuple(dict.fromkeys(reversed(found)))[:MAX_FAMILIAR]))
 
     def add(self, address: bytes) -> None:
-        """Keep an address of 20 bytes. A disk that refuses is logged once; from then on nothing is kept."""
+        """Keep an address of 20 bytes.
+
+        A disk that refuses is logged once; from then on nothing is kept.
+        """
         if self._is_broken:
             return
         try:
@@ -71,7 +84,7 @@ class FamiliarApplications:
         self._length += 1
 
     def _write(self, addresses: tuple[bytes, ...]) -> None:
-        """All of the file anew, in one move."""
+        """Replace the whole file, in one move."""
         fresh = self._path.with_name(f".{self._path.name}.new")
         try:
             with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:

@@ -43,7 +43,10 @@ class StoreOpener:
         return f"<Opening {self._folder}>"
 
     def connect(self) -> Database:
-        """The database, its header checked; a new file (mode 0600) where there never was one."""
+        """Return the database, its header checked.
+
+        It is a new file (mode 0600) if there never was one.
+        """
         blank = not self._path.exists() or self._path.stat().st_size == 0
         if blank and (self._folder / STAGING_NAME).exists():
             raise StorageError(
@@ -67,7 +70,10 @@ class StoreOpener:
             raise storage_error("open database", self._path, error) from error
 
     def create(self, database: Database, cost: ScryptCost) -> bytes:
-        """Create tables, identity and a new root key in one transaction; return the root key."""
+        """Create tables, identity and a new root key in one transaction.
+
+        Return the root key.
+        """
         root = self._rng(32)
         wrapped = WrappedRoot.create(root, self._password, self._identity, cost, self._rng)
         with database.transaction("create database"):
@@ -104,7 +110,10 @@ class StoreOpener:
             _log.info("database %s: migrated to schema %d", self._path, STORE.version)
 
     def check_identity(self, database: Database) -> tuple[int, int, int, bytes, bytes]:
-        """Return how the root key of an existing store is wrapped. Raises StorageError for another operator's store."""
+        """Return how the root key of an existing store is wrapped.
+
+        Raises StorageError for another operator's store.
+        """
         with database.reading("open database"):
             row = database.one(
                 "SELECT cluster_id, operator, scrypt_n, scrypt_r, scrypt_p, salt, wrapped_root FROM store"
@@ -137,7 +146,10 @@ class StoreOpener:
         return GenerationFile.open(self._folder / MIRROR_NAME)
 
     def check_generation(self, database: Database, mirror: GenerationFile, *, is_new: bool) -> bool:
-        """Count this open, in the database and then in the mirror. Return whether the store was rolled back."""
+        """Count this open, in the database and then in the mirror.
+
+        Return whether the store was rolled back.
+        """
         note_release(self._folder)
         with database.transaction("open database"):
             generation, ctime, flag = database.one("SELECT generation, born, rolled_back FROM store")
@@ -156,7 +168,9 @@ class StoreOpener:
         return rolled_back
 
     def _inode_ctime(self) -> int:
-        """Return the ``st_ctime`` of this folder's birth file, in nanoseconds; the file is made if it is missing.
+        """Return the ``st_ctime`` of this folder's birth file, in nanoseconds.
+
+        The file is made if it is missing.
 
         Only the kernel sets this time, so a folder that was copied, restored or unpacked has another. An inode number would not do:
         it is used again.

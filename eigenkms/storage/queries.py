@@ -1,4 +1,4 @@
-"""Read key versions and evidence out of a database, for an open store and for readers of a folder or a copy.
+"""Read key versions and evidence out of a database, open or copied.
 
 Evidence is public, so it is not sealed: to read it takes the folder and no password.
 """
@@ -18,7 +18,10 @@ _LAST_ID: Final = 2**63 - 1
 
 
 def all_versions(database: Database) -> tuple[VersionRow, ...]:
-    """Return all versions, ascending; two of one version number in the order they came."""
+    """Return all versions, ascending.
+
+    Two of one version number are in the order in which they came.
+    """
     rows = database.all(
         "SELECT version, session, transcript_hash, transcript, certificate, settled, prepared, proof,"
         " sealed_share IS NOT NULL, erased FROM versions ORDER BY version, rowid"
@@ -45,7 +48,9 @@ def all_evidence(database: Database, after: int = 0, last: int = _LAST_ID) -> tu
 
 
 def read_evidence(folder: Path) -> tuple[EvidenceRow, ...]:
-    """Return all evidence of a data folder, in the order it came; the folder is not changed.
+    """Return all evidence of a data folder, in the order it came.
+
+    The folder is not changed.
 
     Raises ``StorageError`` if a process uses the folder, or if it holds no node's database.
     """

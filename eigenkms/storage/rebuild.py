@@ -33,7 +33,10 @@ LEFTOVERS: Final = (STAGING_NAME, MIRROR_NAME, BIRTH_NAME, RELEASE_NAME, _LOG)
 
 @dataclass(frozen=True, slots=True)
 class RebuildSpec:
-    """The contents of a rebuilt store. ``mark`` distinguishes rebuilds; ``version`` comes with its share."""
+    """The contents of a rebuilt store.
+
+    ``mark`` distinguishes rebuilds; ``version`` comes with its share.
+    """
 
     identity: StoreIdentity
     password: str = field(repr=False)
@@ -71,7 +74,10 @@ def rebuild(folder: Path, spec: RebuildSpec, rng: Rng) -> None:
 
 
 def roll_back(folder: Path) -> None:
-    """Undo a ``rebuild`` that was interrupted, perhaps in another process. The caller holds the lock."""
+    """Undo a ``rebuild`` that was interrupted, perhaps in another process.
+
+    The caller holds the lock.
+    """
     try:
         for name in (DATABASE_NAME, *LEFTOVERS[1:]):
             (folder / name).unlink(missing_ok=True)
@@ -86,10 +92,10 @@ def _clear_staging(folder: Path) -> None:
 
 
 def replace(folder: Path, spec: RebuildSpec, rng: Rng, aside: str, broken: Sequence[str]) -> Path:
-    """Move the store of ``folder`` and the files in ``broken`` into its new subfolder ``aside``, and rebuild the store.
+    """Move the store of ``folder`` into its new subfolder ``aside``, and rebuild it.
 
-    The caller holds the lock. Returns the subfolder. Raises ``StorageError``: files that were moved by then stay moved, and a
-    second call completes it.
+    The files in ``broken`` are moved too. The caller holds the lock. Returns the subfolder. Raises ``StorageError``: files
+    that were moved by then stay moved, and a second call completes it.
     """
     kept = folder / aside
     try:
@@ -106,7 +112,9 @@ def replace(folder: Path, spec: RebuildSpec, rng: Rng, aside: str, broken: Seque
 
 
 def set_aside(folder: Path, aside: str, names: Sequence[str]) -> Path:
-    """Move those of ``names`` that exist into the subfolder ``aside``, and return it. The caller holds the lock.
+    """Move those of ``names`` that exist into the subfolder ``aside``, and return it.
+
+    The caller holds the lock.
 
     Raises ``StorageError``: files that were moved by then stay moved.
     """
@@ -158,12 +166,18 @@ def _install(staged: Path, folder: Path) -> None:
 
 
 def temporary(path: Path) -> Path:
-    """Return the path of a file that ``write_new`` has not completed. It is left over if that was killed."""
+    """Return the path of a file that ``write_new`` has not completed.
+
+    It is left over if that was killed.
+    """
     return path.with_name(f".{path.name}.new")
 
 
 def write_new(path: Path, content: bytes) -> None:
-    """Write a file that does not exist yet, mode 0600, whole or not at all; it is durable on return. Raises ``StorageError``."""
+    """Write a file that does not exist yet, mode 0600, whole or not at all.
+
+    It is durable on return. Raises ``StorageError``.
+    """
     fresh = temporary(path)
     try:
         fresh.unlink(missing_ok=True)

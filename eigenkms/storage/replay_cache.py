@@ -1,11 +1,12 @@
-"""Which evidence was used: each piece may buy one answer, also across restarts, crashes and a cut of power.
+"""The replay cache: each piece of evidence buys one answer, also across restarts.
 
-A file of its own beside the store, since it holds no secret, and is written with every request. An id is on the disk before
-``spend`` returns. Ids are forgotten when the evidence has expired, since then it is refused anyway. There is room for a bounded
-number; when it is used up, nothing more is granted until some have expired, rather than something twice.
+It is a file of its own beside the store, since it holds no secret, and is written with every request. An id is on the disk before
+``spend`` returns, so a crash or a power failure loses none. Ids are dropped when the evidence has expired, since then it is refused
+anyway. There is room for a bounded number. When it is used up, nothing is granted until some have expired, rather than something
+twice.
 
-A data folder that is restored from a copy has forgotten what was spent since; a replay then gets the answer that the first one got,
-sealed to the same key.
+A data folder that is restored from a copy lacks later uses. A replay then gets the answer that the first request got, sealed to the
+same key.
 """
 
 import threading
@@ -34,7 +35,7 @@ class TokenUse(NamedTuple):
 
 
 class UseResult(Enum):
-    """What became of a use."""
+    """The result of a use."""
 
     FIRST = "first"
     AGAIN = "again"
@@ -66,7 +67,9 @@ class ReplayCache:
             raise
 
     def spend(self, uses: Sequence[TokenUse], now: float) -> list[UseResult]:
-        """Whether each is used for the first time; from now on it is used, durably. All of it in one transaction.
+        """Return whether each is used for the first time; from now on it is used, durably.
+
+        All of it in one transaction.
 
         Raises ``StorageError`` if the disk refuses; then none is.
         """

@@ -1,4 +1,4 @@
-"""What the store keeps, as values. A secret body never shows in a repr."""
+"""Rows of the store as values; no repr shows a secret body."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ from eigenkms.types import ClusterId, OperatorAddress, SessionId, Version
 
 @dataclass(frozen=True, slots=True)
 class StoreIdentity:
-    """Whose store it is: one operator in one cluster. A store opens for no other."""
+    """The owner of a store: one operator in one cluster. A store opens for no other."""
 
     cluster_id: ClusterId
     operator: OperatorAddress
@@ -37,7 +37,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class SessionHeader:
-    """A session that was opened: its boundary block, the caller's own header bytes, when (unix seconds)."""
+    """A session that was opened: its block, its header bytes, its time (unix seconds)."""
 
     session: SessionId
     block_number: int
@@ -52,8 +52,8 @@ class VersionRow:
 
     ``prepared`` tells that ``certificate`` is a prepare certificate and the version is not known to be certified.
     ``proof`` is the settlement proof once there is one. ``share_held`` tells whether this store can still
-    give the combined share, ``erased`` whether it was destroyed. All three are the store's to fill: what a
-    caller puts there is not looked at.
+    give the combined share, ``erased`` whether it was destroyed. The store fills all three and ignores a
+    caller's values.
     """
 
     version: Version
@@ -70,7 +70,7 @@ class VersionRow:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceRow:
-    """One piece of evidence: ``bundle`` proves to anybody, by itself, that ``accused`` is at fault.
+    """One piece of evidence: ``bundle`` alone proves that ``accused`` is at fault.
 
     ``id`` ascends in the order in which pieces came; ``noticed`` is when this one did, in unix seconds.
     """

@@ -1,5 +1,6 @@
-"""The tables of the databases, and the way from one version to the next. Golden files hold their text; a change needs both a new
-number here and a step to get there.
+"""The tables of the databases, and the way from one version to the next.
+
+Golden files hold their text; a change needs both a new number here and a step to get there.
 
 A new database is made as version 1 and led through all steps, so it has the very text of one that was migrated.
 
@@ -99,7 +100,7 @@ ENCRYPTION_KEYS = (
 
 @dataclass(frozen=True)
 class Schema:
-    """What a database file is: its number in the header, its version, its tables.
+    """The schema of a database file: its number in the header, its version, its tables.
 
     ``tables`` are those of version 1. ``steps`` has the statements that lead from version i + 1 to i + 2 at place i.
     A log is read by other processes while it is written, and too long to be checked at each start.
@@ -144,4 +145,4 @@ RELEASES = Schema(
     ),
     is_log=True,
 )
-"""What was released to whom (releases.db)."""
+"""The audit log (releases.db)."""

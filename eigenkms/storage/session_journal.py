@@ -1,4 +1,4 @@
-"""The journals of ceremony sessions: records in order, of which the secret ones can be destroyed.
+"""The journals of ceremony sessions: records in order, some of them secret.
 
 Secret records are sealed under a key of their session. To destroy that key is to destroy them, wherever a copy of the
 database lies.
@@ -25,7 +25,10 @@ class SessionJournal(StoreConnection):
     """Sessions that were opened, and their records."""
 
     def open_session(self, session: SessionId, block_number: int, header: bytes) -> None:
-        """Begin the journal of ``session`` (32 bytes) at ``block_number``. To open the same again is no error."""
+        """Begin the journal of ``session`` (32 bytes) at ``block_number``.
+
+        To open the same again is no error.
+        """
         with self._writing("open session in"):
             known = self._database.one("SELECT block_number, header FROM sessions WHERE session = ?", session)
             if known == (block_number, header):
@@ -44,7 +47,7 @@ class SessionJournal(StoreConnection):
             self._vault.add_key(Owner.SESSION, session)
 
     def append(self, session: SessionId, records: Sequence[Record]) -> None:
-        """Append ``records`` to the journal in one transaction: all or none, durable on return."""
+        """Append ``records`` in one transaction: all or none, durable on return."""
         with self._writing("append to the journal in"):
             known = self._database.one("SELECT shredded FROM sessions WHERE session = ?", session)
             if known is None:
@@ -71,7 +74,10 @@ class SessionJournal(StoreConnection):
         )
 
     def records(self, session: SessionId) -> tuple[Record, ...]:
-        """Return the journal in order, of a shredded session its public records. Empty for an unknown session."""
+        """Return the journal in order, of a shredded session its public records.
+
+        Empty for an unknown session.
+        """
         with self._reading("read the journal in"):
             rows = self._database.all(
                 "SELECT position, kind, secret, body FROM records WHERE session = ? ORDER BY position",
@@ -89,7 +95,7 @@ class SessionJournal(StoreConnection):
         return self._sessions("ORDER BY rowid")
 
     def sessions_at(self, block_number: int) -> tuple[SessionHeader, ...]:
-        """Return the sessions at one boundary number: more than one if a reorganisation replaced the boundary."""
+        """Return the sessions at a boundary number, several after a reorganisation."""
         return self._sessions("WHERE block_number = ? ORDER BY rowid", block_number)
 
     def _sessions(self, where: str, *values: Any) -> tuple[SessionHeader, ...]:
@@ -101,7 +107,10 @@ class SessionJournal(StoreConnection):
             )
 
     def shred_session(self, session: SessionId) -> None:
-        """Destroy the session's key and its sealed records; public records stay. Again is no error."""
+        """Destroy the session's key and its sealed records; public records stay.
+
+        Again is no error.
+        """
         with self._writing("destroy the key of a session in"):
             self._database.execute("DELETE FROM records WHERE session = ? AND secret = 1", session)
             self._vault.destroy_key(Owner.SESSION, session)
@@ -109,14 +118,20 @@ class SessionJournal(StoreConnection):
         self._truncate_log("destroy the key of a session in")
 
     def destroy_secrets(self, session: SessionId) -> None:
-        """Destroy the session's key and its sealed records; the journal stays open. Again is no error."""
+        """Destroy the session's key and its sealed records; the journal stays open.
+
+        Again is no error.
+        """
         with self._writing("destroy the key of a session in"):
             self._database.execute("DELETE FROM records WHERE session = ? AND secret = 1", session)
             self._vault.destroy_key(Owner.SESSION, session)
         self._truncate_log("destroy the key of a session in")
 
     def drop_session(self, session: SessionId) -> None:
-        """Destroy the session's key and drop its whole journal; its header stays. Again is no error."""
+        """Destroy the session's key and drop its whole journal; its header stays.
+
+        Again is no error.
+        """
         with self._writing("drop the journal of a session in"):
             self._database.execute("DELETE FROM records WHERE session = ?", session)
             self._vault.destroy_key(Owner.SESSION, session)
@@ -124,7 +139,10 @@ class SessionJournal(StoreConnection):
         self._truncate_log("drop the journal of a session in")
 
     def forget_sessions(self, below: int) -> int:
-        """Drop shredded sessions and the numbers of erased keys below a block number; return the count of sessions."""
+        """Drop shredded sessions and the numbers of erased keys below a block number.
+
+        Returns the count of sessions.
+        """
         with self._writing("forget old sessions in"):
             self._database.execute("DELETE FROM encryption_keys WHERE sealed IS NULL AND number < ?", below)
             return self._database.execute(

@@ -1,11 +1,11 @@
-"""A node's database as it is at one moment, read without its lock and without a trace: for backups, and to look at what is there.
+"""Read a node's database as of one moment, without its lock and without a trace.
 
-A running node locks its database against everybody, so the files are read as they lie: the database, and over it the committed
-frames of its write-ahead log (https://www.sqlite.org/fileformat2.html#walformat). If the log is the same, byte for byte, before
-and after the database was read, nothing was committed meanwhile, and a checkpoint that ran can only have moved pages that the
-log has anyway. An empty log says less: between two looks at it a commit may have come and been moved into the database. So the
-database is read twice then. What was read is opened in memory, so no copy of a sealed key ever lies on a disk, and the folder
-keeps what it had.
+Backups and inspections use it. A running node locks its database against all others, so the files are read as they are: the
+database, and over it the committed frames of its write-ahead log (https://www.sqlite.org/fileformat2.html#walformat). If the
+log is the same, byte for byte, before and after the database was read, nothing was committed in between. A checkpoint in
+between can only have moved pages that the log has anyway. An empty log proves less: between two reads a commit may have come
+and been moved into the database. So the database is read twice then. The result is opened in memory, so no copy of a sealed
+key gets to a disk, and the folder is not changed.
 """
 
 import struct
@@ -34,10 +34,10 @@ _ROLLBACK_MODE: Final = b"\x01\x01"
 
 @contextmanager
 def snapshot(path: Path, schema: Schema = STORE) -> Iterator[Database]:
-    """The database at ``path`` as of now, in memory; what is written to it goes nowhere. One of an older version is migrated there.
+    """Open the database at ``path`` as of now, in memory.
 
-    Raises ``DamagedError`` where it is missing, empty or damaged, ``StorageError`` where it is none of ours, of another version,
-    or too busy to be read.
+    Writes to it are lost. One of an older version is migrated there. Raises ``DamagedError`` if it is missing, empty or damaged,
+    ``StorageError`` if it is foreign, of another version, or too busy to be read.
     """
     with closing(Database(path, schema, content=_whole(path))) as database:
         if database.is_blank():
@@ -75,7 +75,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def _with_log(content: bytes, log: bytes) -> bytes:
-    """The database after the last commit in its log."""
+    """Return the database after the last commit in its log."""
     pages, size, page_size = _committed(log)
     whole = bytearray(content)
     if size:
@@ -89,7 +89,10 @@ def _with_log(content: bytes, log: bytes) -> bytes:
 
 
 def _committed(log: bytes) -> tuple[dict[int, bytes], int, int]:
-    """Newest image of each page that was committed, by its number from 1; pages of the database; bytes a page."""
+    """Newest image of each page that was committed, by its number from 1.
+
+    Pages of the database; bytes a page.
+    """
     if len(log) < _HEADER.size:
         return {}, 0, 0
     magic, _, page_size, _, *salts, first, second = _HEADER.unpack_from(log)

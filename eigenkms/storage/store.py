@@ -1,4 +1,6 @@
-"""The durable key store of one operator: ceremony journal, key versions, encryption keys, evidence, and settings.
+"""The durable key store of one operator.
+
+It holds ceremony journals, key versions, encryption keys, evidence and settings.
 
 When a method returns, its writes are on disk, fsynced. A crash at any moment leaves the work of each call either whole or
 absent. "Persist first, then send" (docs/protocol.md, Crashes) depends on that. Methods block on the disk (about a
@@ -37,7 +39,10 @@ __all__ = ["EvidenceRow", "Record", "ScryptCost", "SessionHeader", "Store", "Sto
 
 
 class Store(SessionJournal, VersionTable, EncryptionKeyTable, EvidenceTable):
-    """See the module. Made by :meth:`open`, ended by :meth:`close` or as a context manager."""
+    """See the module.
+
+    Made by :meth:`open`, ended by :meth:`close` or as a context manager.
+    """
 
     def __init__(
         self,
@@ -57,7 +62,9 @@ class Store(SessionJournal, VersionTable, EncryptionKeyTable, EvidenceTable):
     def open(
         cls, folder: Path, *, password: str, identity: StoreIdentity, rng: Rng, kdf: ScryptCost | None = None
     ) -> Self:
-        """Open the store in ``folder``, or create it there. ``kdf`` is used only for a new one.
+        """Open the store in ``folder``, or create it there.
+
+        ``kdf`` is used only for a new one.
 
         Raises StorageError: another process has it, it belongs to another operator or cluster, it was written by a newer
         eigenkms, it is damaged, or the disk refuses. Raises InputError: the password is wrong. An error changes nothing.
@@ -80,7 +87,10 @@ class Store(SessionJournal, VersionTable, EncryptionKeyTable, EvidenceTable):
 
     @property
     def is_new(self) -> bool:
-        """Return whether this open created the store. It does not stay true: record its consequence as shown above."""
+        """Return whether this open created the store.
+
+        It does not stay true: record its consequence as shown above.
+        """
         return self._is_new
 
     @property

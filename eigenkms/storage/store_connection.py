@@ -18,7 +18,10 @@ _log = logging.getLogger("eigenkms.storage.store")
 
 
 class StoreConnection:
-    """What each table of a store reads and writes through. ``resources`` are closed with it."""
+    """The connection through which each table of a store reads and writes.
+
+    ``resources`` are closed with it.
+    """
 
     def __init__(
         self, database: Database, vault: Vault, mirror: GenerationFile, resources: ExitStack
@@ -41,7 +44,10 @@ class StoreConnection:
 
     @contextmanager
     def _writing(self, action: str) -> Iterator[None]:
-        """Run one transaction that also counts itself; the mirror follows once it is durable."""
+        """Run one transaction that also counts itself.
+
+        The mirror follows once it is durable.
+        """
         with self._lock:
             self._check_open(action)
             with self._database.transaction(action):
@@ -65,7 +71,10 @@ class StoreConnection:
             raise StorageError(f"{action} {self._database.path}: the store is closed")
 
     def close(self) -> None:
-        """Flush, close, and release the data folder for the next process. Again is no error."""
+        """Flush, close, and release the data folder for the next process.
+
+        Again is no error.
+        """
         with self._lock:
             if not self._closed:
                 self._closed = True

@@ -123,6 +123,9 @@ def has_store(folder: Path) -> bool:
 
 @contextmanager
 def read_store(folder: Path) -> Iterator[StoreReader]:
-    """Open a snapshot of the store in ``folder``. Raises ``StorageError`` as ``snapshot`` does."""
+    """Open a snapshot of the store in ``folder``.
+
+    Raises ``StorageError`` as ``snapshot`` does.
+    """
     with snapshot(folder / DATABASE_NAME) as database, database.reading("read database"):
         yield StoreReader(folder, database)

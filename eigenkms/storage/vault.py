@@ -29,7 +29,7 @@ _FREE = bytes(33)
 
 
 class Owner(Enum):
-    """What a key belongs to; the value is the first byte of its slot's owner field."""
+    """The owner of a key; the value is the first byte of its slot's owner field."""
 
     SESSION = b"s"
     VERSION = b"v"
@@ -37,7 +37,7 @@ class Owner(Enum):
 
 
 def _password_key(password: str, cost: ScryptCost, salt: bytes) -> bytes:
-    """32 bytes by scrypt (RFC 7914) of the password in Unicode form NFKD, as in key files."""
+    """Return 32 bytes by scrypt (RFC 7914) of the password in NFKD, as in key files."""
     text = unicodedata.normalize("NFKD", password).encode()
     return Scrypt(salt=salt, length=32, n=cost.n, r=cost.r, p=cost.p).derive(text)
 
@@ -63,7 +63,7 @@ class WrappedRoot:
         return cls(cost, salt, sealing.seal(key, root, _root_aad(identity), rng))
 
     def open(self, password: str, identity: StoreIdentity) -> bytes:
-        """The root key, or InputError: the tag of the sealed root is what tells a wrong password."""
+        """Return the root key, or InputError: the tag of the sealed root is what tells a wrong password."""
         key = _password_key(password, self.cost, self.salt)
         try:
             return sealing.unseal(key, self.wrapped, _root_aad(identity))
@@ -75,7 +75,10 @@ class WrappedRoot:
 
 
 class Vault:
-    """Seals and opens secrets under their owners' keys. Callers hold a transaction where it writes."""
+    """Seals and opens secrets under their owners' keys.
+
+    Callers hold a transaction where it writes.
+    """
 
     def __init__(self, database: Database, root: bytes, rng: Rng) -> None:
         self._database = database
@@ -86,7 +89,7 @@ class Vault:
         return "<Vault redacted>"
 
     def add_key(self, owner: Owner, name: bytes) -> None:
-        """A fresh random key for (owner, 32-byte name), in the first free slot."""
+        """Make a random key for (owner, 32-byte name), in the first free slot."""
         tag = owner.value + name
         wrapped = sealing.seal(self._root, self._rng(32), b"eigenkms/store-key/1" + tag, self._rng)
         free = self._database.one("SELECT slot FROM key_slots WHERE owner = ? ORDER BY slot LIMIT 1", _FREE)
@@ -98,7 +101,10 @@ class Vault:
             )
 
     def destroy_key(self, owner: Owner, name: bytes) -> None:
-        """Zero the slot. The caller truncates the log after its commit: only then the key is gone."""
+        """Zero the slot.
+
+        The caller truncates the log after its commit: only then the key is gone.
+        """
         self._database.execute(
             "UPDATE key_slots SET owner = ?, wrapped = zeroblob(length(wrapped)) WHERE owner = ?",
             _FREE,

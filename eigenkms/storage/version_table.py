@@ -37,7 +37,10 @@ class VersionTable(StoreConnection):
                 self._add_share(row.transcript_hash, share)
 
     def add_share(self, transcript_hash: bytes, share: bytes) -> None:
-        """Store this operator's combined share of a stored version. Another share than before is an error."""
+        """Store this operator's combined share of a stored version.
+
+        Another share than before is an error.
+        """
         with self._writing("store a share in"):
             self._add_share(transcript_hash, share)
 
@@ -71,12 +74,18 @@ class VersionTable(StoreConnection):
             raise StorageError(f"store the share of {transcript_hash.hex()}: another share is already stored")
 
     def versions(self) -> tuple[VersionRow, ...]:
-        """Return all versions, ascending; two of one version number in the order they came."""
+        """Return all versions, ascending.
+
+        Two of one version number in the order they came.
+        """
         with self._reading("read key versions in"):
             return all_versions(self._database)
 
     def share(self, transcript_hash: bytes) -> bytes | None:
-        """Return this operator's combined share of a version, or None. Secret: keep it short-lived."""
+        """Return this operator's combined share of a version, or None.
+
+        Secret: keep it short-lived.
+        """
         with self._reading("read a share in"):
             row = self._database.one(
                 "SELECT sealed_share FROM versions WHERE transcript_hash = ?", transcript_hash
@@ -97,7 +106,10 @@ class VersionTable(StoreConnection):
                 raise StorageError(f"settle version {transcript_hash.hex()}: it is not stored")
 
     def erase_share(self, transcript_hash: bytes) -> None:
-        """Destroy the key of the share; transcript and certificate stay. Again is no error."""
+        """Destroy the key of the share; transcript and certificate stay.
+
+        Again is no error.
+        """
         with self._writing("erase a share in"):
             self._vault.destroy_key(Owner.VERSION, transcript_hash)
             self._database.execute(

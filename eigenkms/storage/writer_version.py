@@ -15,7 +15,10 @@ _RELEASE: Final = re.compile(r"[0-9A-Za-z.+!_-]{1,64}")
 
 
 def read_release(folder: Path) -> str | None:
-    """What the folder says; None where it does not, or not in a form that a message may repeat."""
+    """Return the release that last wrote to the folder.
+
+    Returns None if there is none, or none in a form that a message may repeat.
+    """
     try:
         with (folder / RELEASE_NAME).open(encoding="ascii") as file:
             text = file.read(100).removesuffix("\n")

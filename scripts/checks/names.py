@@ -122,8 +122,12 @@ def participles(source: Source) -> Iterator[Finding]:
 
 
 def _is_attribute(node: ast.AST) -> bool:
-    stored = isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
-    return stored and isinstance(node.value, ast.Name) and node.value.id == "self"
+    return (
+        isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Store)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "self"
+    )
 
 
 def attributes(source: Source) -> Iterator[Finding]:

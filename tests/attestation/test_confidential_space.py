@@ -18,7 +18,7 @@ from joserfc import jws
 
 from eigenkms.attestation import jwks
 from eigenkms.attestation.confidential_space import GCP, INTEL, ConfidentialSpace, Expectations
-from eigenkms.attestation.interface import AttestationRefused, Claims, Container, Context, Image
+from eigenkms.attestation.interface import AttestationRefusedError, Claims, Container, Context, Image
 from eigenkms.attestation.jwks import KeySource
 from eigenkms.config.schema.attestation import GCP_SUPPORT, INTEL_SUPPORT
 from eigenkms.protocols.wire.authorisation import Refusal, Scope
@@ -83,7 +83,7 @@ def intel(key_source: KeySource) -> ConfidentialSpace:
 
 async def refusal(method: ConfidentialSpace, evidence: bytes) -> tuple[Refusal, str]:
     """(code, what the requester reads)."""
-    with pytest.raises(AttestationRefused) as error:
+    with pytest.raises(AttestationRefusedError) as error:
         await method.verify(evidence, CONTEXT, NOW)
     assert error.value.hint
     return error.value.code, str(error.value)
@@ -484,7 +484,7 @@ async def _verify_offline(evidence: bytes) -> Claims | Refusal:
     """With keys in hand; anything but claims or a refusal is raised."""
     try:
         return await ConfidentialSpace(GCP, expectations(GCP_ISSUER), OFFLINE).verify(evidence, CONTEXT, NOW)
-    except AttestationRefused as error:
+    except AttestationRefusedError as error:
         return error.code
 
 

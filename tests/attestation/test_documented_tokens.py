@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from eigenkms.attestation.confidential_space import GCP, INTEL, ConfidentialSpace, Expectations
-from eigenkms.attestation.interface import AttestationRefused, Claims, Context
+from eigenkms.attestation.interface import AttestationRefusedError, Claims, Context
 from eigenkms.config.schema import SETTINGS
 from eigenkms.protocols.wire.authorisation import Scope
 from eigenkms.types import AppId, ClusterId, OperatorAddress
@@ -52,7 +52,7 @@ async def test_a_token_as_it_is_in_the_field(name: str) -> None:
     """A good one says what runs, for how long, and for whom; all others are refused for what is wrong with them."""
     made = load(name)
     if made["refusal"] is not None:
-        with pytest.raises(AttestationRefused) as error:
+        with pytest.raises(AttestationRefusedError) as error:
             await verify(made)
         assert error.value.code == made["refusal"]
         return

@@ -19,7 +19,7 @@ from eigenkms.attestation.ecdsa import (
     encode_reference_evidence,
     typed_data,
 )
-from eigenkms.attestation.interface import AttestationRefused, Claims, Context
+from eigenkms.attestation.interface import AttestationRefusedError, Claims, Context
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.protocols.wire.authorisation import Refusal, Scope
 from eigenkms.protocols.wire.codec import encode
@@ -54,7 +54,7 @@ def outcome(
     async def verify() -> Claims | Refusal:
         try:
             return await Ecdsa(accept_reference=reference).verify(found, Context(scope), now)
-        except AttestationRefused as error:
+        except AttestationRefusedError as error:
             return error.code
 
     return trio.run(verify)

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from eigenkms.attestation import jwks
-from eigenkms.attestation.interface import AttestationRefused
+from eigenkms.attestation.interface import AttestationRefusedError
 from eigenkms.attestation.jwks import KeySource, parse_key_set
 from eigenkms.errors import InputError
 from eigenkms.protocols.wire.authorisation import Refusal
@@ -23,7 +23,7 @@ async def found(source: KeySource, kid: str, alg: str = "RS256") -> bool | Refus
     with trio.fail_after(PATIENCE):
         try:
             await source.find(kid, alg)
-        except AttestationRefused as error:
+        except AttestationRefusedError as error:
             return error.code
     return True
 

@@ -19,8 +19,8 @@ from eigenkms.chain.anchor import (
 )
 from eigenkms.chain.config import Finality
 from eigenkms.chain.registration import transfer
+from eigenkms.chain.rpc_values import parse_bytes, to_hex
 from eigenkms.chain.transactions import Sender
-from eigenkms.chain.values import hexed, octets
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import ChainError, InputError
 from eigenkms.protocols.wire.session import cluster_id
@@ -56,9 +56,9 @@ async def prove(world: World, anchor: Anchor, one: int, other: int) -> bool:
     """Show the registry an equivocation, as a stranger; whether it holds it for proven then."""
     data = abi.PROVE_EQUIVOCATION.encode(VERSION, world.operator(one).address, world.operator(other).address)
     await world.sender(30).send("prove", anchor.config.registry, data, gas=GAS_COMMITMENT)
-    call = {"to": hexed(anchor.config.registry), "data": hexed(abi.EQUIVOCATION_PROVEN.encode(VERSION))}
+    call = {"to": to_hex(anchor.config.registry), "data": to_hex(abi.EQUIVOCATION_PROVEN.encode(VERSION))}
     answer = await world.rpc.call("eth_call", call, "latest")
-    (proven,) = abi.EQUIVOCATION_PROVEN.decode(octets(answer, "answer"))
+    (proven,) = abi.EQUIVOCATION_PROVEN.decode(parse_bytes(answer, "answer"))
     return bool(proven)
 
 
@@ -88,7 +88,7 @@ async def test_strangers_write_nothing_and_only_the_owner_keeps_the_list(world: 
     """Refused before anything is paid, with the next step; who was taken off the list keeps what it wrote."""
     async with an_anchor(world) as anchor:
         stranger, member = world.operator(3), world.operator(0)
-        with pytest.raises(ChainError, match=f"as {hexed(stranger.address)}: .* member list") as refused:
+        with pytest.raises(ChainError, match=f"as {to_hex(stranger.address)}: .* member list") as refused:
             await anchor.submit(stranger, VERSION, RIGHT)
         assert "anchor allow" in str(refused.value.hint)
         with pytest.raises(ChainError, match="only the owner"):
@@ -165,7 +165,7 @@ async def test_an_account_without_ether_is_told_what_it_needs(world: World) -> N
         poor = anchor.sender(keccak256(b"poor"))
         await set_member(world.avs, anchor.config.registry, poor.address)
         await transfer(world.sender(31), poor.address, 1000)
-        with pytest.raises(ChainError, match=f"{hexed(poor.address)} has 1000 wei on chain 31337") as told:
+        with pytest.raises(ChainError, match=f"{to_hex(poor.address)} has 1000 wei on chain 31337") as told:
             await anchor.submit(poor, VERSION, RIGHT)
         assert told.value.hint == "send it ether on the anchor's chain"
 

@@ -20,7 +20,7 @@ from eigenkms.chain.app_releases import MAX_RELEASE_BYTES, decode_release, encod
 from eigenkms.chain.applications import ChainApplications, applications_of
 from eigenkms.chain.config import Finality
 from eigenkms.chain.operator_set_source import open_chain
-from eigenkms.chain.values import hexed, octets, quantity
+from eigenkms.chain.rpc_values import parse_bytes, parse_quantity, to_hex
 from eigenkms.crypto.app_ids import checksummed
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.devnet import app_publishing
@@ -49,7 +49,7 @@ async def create(world: World, release: AppRelease | None = RELEASE) -> AppId:
     made = await app_publishing.create_app(
         world.sender(CREATOR), world.contracts.app_controller, release, salt=SALT
     )
-    return AppId(hexed(made))
+    return AppId(to_hex(made))
 
 
 def address_of(app: AppId) -> bytes:
@@ -112,14 +112,14 @@ async def test_the_address_follows_from_creator_and_salt(world: World) -> None:
     """The contract says beforehand where an application will be, and there is a contract of its own there."""
     app = await create(world)
     assert await call(world, abi.CALCULATE_APP_ID, world.sender(CREATOR).address, SALT) == (app,)
-    assert octets(await world.rpc.call("eth_getCode", app, "latest"), "code")
+    assert parse_bytes(await world.rpc.call("eth_getCode", app, "latest"), "code")
     with pytest.raises(ChainError, match="with this salt before"):
         await create(world)
     other = await app_publishing.create_app(
         world.sender(OTHER), world.contracts.app_controller, RELEASE, salt=SALT
     )
-    assert hexed(other) != app
-    assert (await lookup(world, AppId(hexed(other)))) is not None
+    assert to_hex(other) != app
+    assert (await lookup(world, AppId(to_hex(other)))) is not None
 
 
 async def test_a_later_release_counts_once_it_is_confirmed(world: World) -> None:
@@ -216,8 +216,8 @@ async def test_a_suspended_or_terminated_application_is_not_the_creators_to_revi
 async def test_a_block_has_one_release_of_an_application(world: World) -> None:
     """A second one, unconfirmed, would be taken for the first: it has the higher index in the log of that block."""
     controller, account = world.contracts.app_controller, world.sender(OTHER)
-    nonce = quantity(
-        await world.rpc.call("eth_getTransactionCount", hexed(account.address), "latest"), "nonce"
+    nonce = parse_quantity(
+        await world.rpc.call("eth_getTransactionCount", to_hex(account.address), "latest"), "nonce"
     )
     creator = keccak256(b"\xd6\x94", account.address, bytes([nonce or 0x80]))[12:]
     (app,) = await call(world, abi.CALCULATE_APP_ID, creator, SALT)
@@ -225,7 +225,7 @@ async def test_a_block_has_one_release_of_an_application(world: World) -> None:
     second = abi.UPGRADE_APP.encode(app, encode_release(SECOND))
     receipt = await account.send("do both", None, calling(controller, first, second), gas=2_000_000)
     assert receipt.contract == creator
-    assert await world.rpc.call("eth_getCode", hexed(creator), "latest") == "0x0100"
+    assert await world.rpc.call("eth_getCode", to_hex(creator), "latest") == "0x0100"
     assert await release_of(world, AppId(app)) == RELEASE
 
 
@@ -246,8 +246,8 @@ def calling(contract: bytes, *calls: bytes) -> bytes:
 
 
 async def call(world: World, function: abi.Function, *values: object) -> tuple[Any, ...]:
-    asked: Any = {"to": hexed(world.contracts.app_controller), "data": hexed(function.encode(*values))}
-    return function.decode(octets(await world.rpc.call("eth_call", asked, "latest"), function.name))
+    asked: Any = {"to": to_hex(world.contracts.app_controller), "data": to_hex(function.encode(*values))}
+    return function.decode(parse_bytes(await world.rpc.call("eth_call", asked, "latest"), function.name))
 
 
 # ------------------------------------------------------------------------------------------------- spelling
@@ -295,7 +295,7 @@ def selector_of(request: Call) -> str:
 
 
 def is_status(request: Call) -> bool:
-    return selector_of(request) == hexed(abi.GET_APP_STATUS.selector)
+    return selector_of(request) == to_hex(abi.GET_APP_STATUS.selector)
 
 
 @asynccontextmanager
@@ -537,17 +537,17 @@ def each(**fields: Any) -> Tamper:
 
 def values(function: abi.Function, result: Any) -> Tamper:
     def tamper(request: Call, answer: dict[str, Any]) -> dict[str, Any]:
-        is_it = selector_of(request) == hexed(function.selector)
+        is_it = selector_of(request) == to_hex(function.selector)
         return answer | {"result": result} if is_it else answer
 
     return tamper
 
 
 def word(number: int) -> str:
-    return hexed(number.to_bytes(32, "big"))
+    return to_hex(number.to_bytes(32, "big"))
 
 
-TOPIC = hexed(abi.APP_UPGRADED)
+TOPIC = to_hex(abi.APP_UPGRADED)
 
 
 @one_engine
@@ -592,7 +592,7 @@ async def test_what_cannot_be_is_an_error_of_the_chain(world: World, tamper: Tam
 async def test_the_last_event_of_the_block_is_the_release(world: World) -> None:
     """By its index, whatever the order of the answer."""
     app = await create(world)
-    later = hexed(encode(("uint256", abi.RELEASE), (1, encode_release(SECOND))))
+    later = to_hex(encode(("uint256", abi.RELEASE), (1, encode_release(SECOND))))
 
     def twice(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
         (event,) = found
@@ -627,7 +627,7 @@ def event_data(*, artefacts: Any = None, env: bytes = b"{}", args: Any = (), reg
 
 def test_a_release_of_a_public_chain_is_read() -> None:
     """Topic and data of an event on Sepolia."""
-    assert hexed(abi.APP_UPGRADED) == VECTORS["topic0"]
+    assert to_hex(abi.APP_UPGRADED) == VECTORS["topic0"]
     assert decode_release(bytes.fromhex(VECTORS["data"]), "it") == AppRelease(
         bytes.fromhex(VECTORS["digest"]),
         VECTORS["registry"],

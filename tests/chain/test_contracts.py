@@ -8,7 +8,7 @@ import pytest
 
 from eigenkms.chain import abi, revert_reasons
 from eigenkms.chain.contracts import artefact
-from eigenkms.chain.values import hexed
+from eigenkms.chain.rpc_values import to_hex
 from eigenkms.crypto.hashing import keccak256
 from tests.support.tools import require
 
@@ -174,7 +174,7 @@ def test_artefacts_are_reproducible_bytes(name: str) -> None:
     assert compiled.name == name
     assert compiled.bytecode
     assert b"ipfs" not in compiled.bytecode
-    assert hexed(compiled.bytecode).startswith("0x6")
+    assert to_hex(compiled.bytecode).startswith("0x6")
 
 
 @pytest.mark.slow

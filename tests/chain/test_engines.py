@@ -15,8 +15,8 @@ import trio
 
 from eigenkms.chain import registration
 from eigenkms.chain.rpc import JsonRpc, RpcRefusedError, pin
+from eigenkms.chain.rpc_values import to_hex
 from eigenkms.chain.transactions import Sender
-from eigenkms.chain.values import hexed
 from eigenkms.devnet.engines import EngineName, launch, open_engine
 from eigenkms.devnet.engines.accounts import BALANCE_WEI, PRIVATE_KEYS, address_of
 from eigenkms.devnet.engines.launch import find_anvil
@@ -80,7 +80,7 @@ async def test_an_engine_mines_keeps_time_and_ends(name: EngineName, tmp_path: P
                 assert child["parentHash"] == parent["hash"]
                 assert int(child["timestamp"], 16) > int(parent["timestamp"], 16)
             balances = await rpc.batch(
-                [("eth_getBalance", (hexed(address_of(key)), "latest")) for key in engine.accounts]
+                [("eth_getBalance", (to_hex(address_of(key)), "latest")) for key in engine.accounts]
             )
             assert set(balances) == {hex(BALANCE_WEI)}
     await eventually(lambda: not alive(engine.pid))
@@ -222,7 +222,7 @@ async def test_a_rolled_back_block_is_forgotten(world: World) -> None:
     await world.rpc.call("anvil_rollback", 3)
     assert await world.rpc.call("eth_getBlockByHash", block["hash"], False) is None
     assert await world.rpc.call("eth_getBlockByNumber", block["number"], False) is None
-    assert await world.rpc.call("eth_getTransactionReceipt", hexed(receipt.transaction_hash)) is None
+    assert await world.rpc.call("eth_getTransactionReceipt", to_hex(receipt.transaction_hash)) is None
     assert await world.rpc.call("eth_getBalance", "0x" + "cc" * 20, "latest") == "0x0"
     for block_hash in (bytes.fromhex(block["hash"][2:]), b"\x12" * 32):
         with pytest.raises(RpcRefusedError) as caught:

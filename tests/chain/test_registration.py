@@ -7,8 +7,8 @@ from eth_abi.abi import encode
 from eigenkms.chain import abi, registration
 from eigenkms.chain.operator_keys import registration_digest
 from eigenkms.chain.rpc import JsonRpc, RpcRefusedError
+from eigenkms.chain.rpc_values import parse_bytes, to_hex
 from eigenkms.chain.transactions import Sender
-from eigenkms.chain.values import hexed, octets
 from eigenkms.crypto import bn254
 from eigenkms.errors import ChainError, InputError
 from tests.chain.conftest import DELAY, World, bn254_key, one_engine, socket_of
@@ -19,8 +19,10 @@ PAYEE = b"\xaa" * 20
 
 
 async def call(rpc: JsonRpc, to: bytes, function: abi.Function, *values: object) -> object:
-    answer = await rpc.call("eth_call", {"to": hexed(to), "data": hexed(function.encode(*values))}, "latest")
-    return function.decode(octets(answer, function.name))[0]
+    answer = await rpc.call(
+        "eth_call", {"to": to_hex(to), "data": to_hex(function.encode(*values))}, "latest"
+    )
+    return function.decode(parse_bytes(answer, function.name))[0]
 
 
 async def test_registration_tells_each_missing_step_by_name(world: World) -> None:
@@ -67,7 +69,7 @@ async def test_the_digest_computed_here_is_the_one_of_the_contract(world: World)
 @one_engine
 async def test_a_node_cannot_make_the_key_sign_another_message(world: World) -> None:
     """A message hash that differs from the computed one stops the registration before anything is signed."""
-    selector = hexed(abi.BN254_MESSAGE_HASH.selector)
+    selector = to_hex(abi.BN254_MESSAGE_HASH.selector)
 
     def lie(request: dict, answer: dict) -> dict:
         params = request["params"]
@@ -105,7 +107,7 @@ async def test_a_wrong_proof_of_possession_is_rejected(world: World, wrong: str)
     with pytest.raises(RpcRefusedError) as caught:
         await world.rpc.call(
             "eth_call",
-            {"from": hexed(operator.address), "to": hexed(contracts.key_registrar), "data": hexed(data)},
+            {"from": to_hex(operator.address), "to": to_hex(contracts.key_registrar), "data": to_hex(data)},
             "latest",
         )
     reasons = {"order": "PrecompileFailed()", "off curve": "PrecompileFailed()"}
@@ -195,7 +197,7 @@ async def test_a_transaction_whose_sending_broke_off_is_still_found(world: World
 
     async with tampering(world.engine.url, lose) as proxy, JsonRpc(proxy.url) as rpc:
         await registration.transfer(world.sender(21, rpc), PAYEE, 5)
-    assert await world.rpc.call("eth_getBalance", hexed(PAYEE), "latest") == "0x5"
+    assert await world.rpc.call("eth_getBalance", to_hex(PAYEE), "latest") == "0x5"
 
 
 async def test_a_transaction_that_runs_out_of_gas_is_told_as_such(world: World) -> None:
@@ -232,7 +234,7 @@ async def test_transactions_of_one_account_queue_up(world: World) -> None:
     async with trio.open_nursery() as nursery:
         for _ in range(5):
             nursery.start_soon(registration.transfer, sender, target, 1)
-    assert await world.rpc.call("eth_getBalance", hexed(target), "latest") == "0x5"
+    assert await world.rpc.call("eth_getBalance", to_hex(target), "latest") == "0x5"
 
 
 @one_engine

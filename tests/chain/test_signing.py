@@ -10,9 +10,9 @@ from eth_account import Account
 
 from eigenkms.chain.registration import transfer
 from eigenkms.chain.rpc import JsonRpc
+from eigenkms.chain.rpc_values import to_hex
 from eigenkms.chain.signing import LocalSigner, RemoteSigner
 from eigenkms.chain.transactions import Sender
-from eigenkms.chain.values import hexed
 from eigenkms.errors import ChainError, EigenKmsError, VerificationError
 from tests.chain.conftest import World, one_engine
 from tests.support.rpc_servers import Reply, Server, result, scripted, serve
@@ -41,7 +41,7 @@ def sign(key: bytes, request: dict[str, Any]) -> str:
     fields["data"] = request["data"]
     if "to" in request:
         fields["to"] = bytes.fromhex(request["to"][2:])
-    return hexed(bytes(Account.from_key(key).sign_transaction(fields).raw_transaction))
+    return to_hex(bytes(Account.from_key(key).sign_transaction(fields).raw_transaction))
 
 
 @asynccontextmanager
@@ -73,7 +73,7 @@ async def test_transactions_are_signed_elsewhere(world: World) -> None:
         await transfer(account, PAYEE, 7)
         made = await account.send("make a contract", None, b"\x00", gas=100_000)
     assert made.contract is not None
-    assert await world.rpc.call("eth_getBalance", hexed(PAYEE), "latest") == "0x7"
+    assert await world.rpc.call("eth_getBalance", to_hex(PAYEE), "latest") == "0x7"
 
 
 async def test_what_is_signed_here_and_there_is_the_same() -> None:
@@ -135,7 +135,7 @@ def legacy() -> bytes:
     [
         (error(-32000, "no such account"), ChainError, "the signer refused: 'no such account'"),
         (Reply(result("0x")), VerificationError, "of another type than 2"),
-        (Reply(result(hexed(legacy()))), VerificationError, "of another type than 2"),
+        (Reply(result(to_hex(legacy()))), VerificationError, "of another type than 2"),
         (Reply(result("0x02")), VerificationError, "is not a signed transaction"),
         (Reply(result("0x02c0")), VerificationError, "is not a signed transaction"),
         (Reply(result("0x02f8")), VerificationError, "is not a signed transaction"),

@@ -15,9 +15,9 @@ from hexbytes import HexBytes
 from eigenkms.chain import registration
 from eigenkms.chain.registration import transfer
 from eigenkms.chain.rpc import JsonRpc
+from eigenkms.chain.rpc_values import to_hex
 from eigenkms.chain.signing import LocalSigner
 from eigenkms.chain.transactions import Sender, Terms, base_fee_of, pending_of
-from eigenkms.chain.values import hexed
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import ChainError
 from tests.chain.conftest import ENGINE_PARAMS, World, one_engine
@@ -86,7 +86,7 @@ async def post(world: World, keep: Callable[[int], bool] = lambda _number: False
                 found.raws.append(raw)
                 found.tell()
                 if found.keep(len(found.raws) - 1):
-                    told = {"jsonrpc": "2.0", "id": call["id"], "result": hexed(b"\x01" * 32)}
+                    told = {"jsonrpc": "2.0", "id": call["id"], "result": to_hex(b"\x01" * 32)}
                     return Reply(json.dumps(told).encode())
                 reply = Reply((await client.post(found.upstream, content=body)).content)
                 found.passed += 1
@@ -114,7 +114,7 @@ async def fee(world: World) -> int:
 
 
 async def received(world: World) -> int:
-    answer = await world.rpc.call("eth_getBalance", hexed(PAYEE), "latest")
+    answer = await world.rpc.call("eth_getBalance", to_hex(PAYEE), "latest")
     assert isinstance(answer, str)
     return int(answer, 16)
 
@@ -378,7 +378,7 @@ async def test_gas_is_estimated_with_headroom_up_to_the_limit(world: World) -> N
 @one_engine
 async def test_a_node_that_lags_behind_repeats_no_nonce(world: World) -> None:
     """Another node behind the same URL may not know of the last transaction yet."""
-    first = await world.rpc.call("eth_getTransactionCount", hexed(world.sender(ACCOUNT).address), "latest")
+    first = await world.rpc.call("eth_getTransactionCount", to_hex(world.sender(ACCOUNT).address), "latest")
 
     def lag(request: dict, answer: dict) -> dict:
         return answer | {"result": first} if request["method"] == "eth_getTransactionCount" else answer
@@ -396,4 +396,4 @@ async def test_a_refusal_of_the_node_names_the_account(world: World) -> None:
     refused = r"send 1 wei to 0xaaaa.*: the node refused the transaction"
     with pytest.raises(ChainError, match=refused) as error:
         await transfer(pauper, PAYEE, 1)
-    assert error.value.hint == f"send ether to {hexed(pauper.address)}"
+    assert error.value.hint == f"send ether to {to_hex(pauper.address)}"

@@ -20,8 +20,8 @@ import pytest
 from eigenkms.client.ciphertexts import decrypt
 from eigenkms.crypto import backends
 from eigenkms.crypto.bls import partial_sign
+from eigenkms.crypto.ibe_identities import identity_of, identity_v1
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
-from eigenkms.crypto.identities import identity_of, identity_v1
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.types import AppId, Cluster

@@ -12,8 +12,8 @@ from eigenkms.client import api
 from eigenkms.client.ciphertexts import decrypt, encrypt
 from eigenkms.crypto import ibe
 from eigenkms.crypto.bls import partial_sign
+from eigenkms.crypto.ibe_identities import identity_of
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
-from eigenkms.crypto.identities import identity_of
 from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.types import AppId, ExactAppId
 from tests.cli.conftest import CLUSTER, CLUSTER_FLAGS, MASTER_SECRET, clean_environment, eigenkms, lines

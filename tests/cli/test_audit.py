@@ -22,7 +22,7 @@ from eigenkms.types import AppId, Version
 from tests.cli.conftest import clean_environment, eigenkms, lines
 from tests.cli.test_evidence import NETWORK
 from tests.protocols.test_release_log import RELEASE, release
-from tests.storage.test_releases import tamper
+from tests.storage.test_audit_log import tamper
 from tests.support.fake_network import FakeNetwork, make_network
 from tests.support.nodes import open_log
 

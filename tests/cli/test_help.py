@@ -1,9 +1,12 @@
 """The help of every verb: short, in one shape, and complete."""
 
+import json
+from pathlib import Path
+
 import click
 import pytest
 
-from eigenkms.cli.main import VERBS
+from eigenkms.cli.main import VERBS, run
 from eigenkms.cli.support.json_fields import JSON_FIELDS
 from eigenkms.cli.support.options import OWN, grouped_options
 from eigenkms.config.schema import SETTINGS
@@ -53,7 +56,7 @@ def test_help_lists_each_option_once_under_a_heading(path: tuple[str, ...]) -> N
     assert len(listed) == sum(isinstance(p, click.Option) for p in command.get_params(click.Context(command)))
     assert OWN not in list(groups)[1:]
     assert list(groups)[-1] == "Common"
-    assert {flags for flags, _ in groups["Common"]} <= {"--config FILE", "--debug", "--help"}
+    assert {flags for flags, _ in groups["Common"]} <= {"--config FILE", "--debug", "--help", "-h, --help"}
 
 
 @each_leaf
@@ -88,3 +91,16 @@ def test_a_default_is_shown_as_it_is_written() -> None:
     assert SETTINGS["block_seconds"].default == 12.0
     assert "default: 12]" in text
     assert "default: STABLE, EXPERIMENTAL]" in text
+
+
+@pytest.mark.parametrize("words", ["version", "config check --config empty.toml"])
+def test_documented_fields_are_those_that_are_printed(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of verbs that need no network: every field, in the order of the table."""
+    monkeypatch.chdir(tmp_path)
+    Path("empty.toml").touch()
+    run([*words.split(), "--json"])
+    printed = json.loads(capsys.readouterr().out)
+    documented = JSON_FIELDS[words.partition(" --")[0]]
+    assert [name for names in documented for name in names.split(", ")] == list(printed)

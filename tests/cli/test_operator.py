@@ -15,7 +15,7 @@ import trio
 
 from eigenkms.chain import abi, operator_registry, registration
 from eigenkms.chain.rpc import JsonRpc
-from eigenkms.chain.values import hexed
+from eigenkms.chain.rpc_values import to_hex
 from eigenkms.cli.main import run
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.errors import StorageError
@@ -214,7 +214,7 @@ def allow(place: Place, address: str) -> None:
 def nonce(place: Place, number: int) -> int:
     async def count(world: World) -> int:
         answer = await world.rpc.call(
-            "eth_getTransactionCount", hexed(world.operator(number).address), "latest"
+            "eth_getTransactionCount", to_hex(world.operator(number).address), "latest"
         )
         return int(str(answer), 16)
 
@@ -453,10 +453,10 @@ def test_a_dry_run_shows_the_calls_and_sends_nothing(place: Place, operator: Cal
     contracts = place.background.contracts
     assert contracts is not None
     join = calls["join operator set"]
-    assert join["to"] == hexed(contracts.allocation_manager)
+    assert join["to"] == to_hex(contracts.allocation_manager)
     assert join["function"] == "registerForOperatorSets(address,(address,uint32[],bytes))"
     assert join["arguments"][:1] == [place.address(NEWCOMER)]
-    assert join["calldata"].startswith(hexed(abi.REGISTER_FOR_SETS.selector))
+    assert join["calldata"].startswith(to_hex(abi.REGISTER_FOR_SETS.selector))
     assert join["max_cost_wei"] == join["gas"] * facts["fee_per_gas_wei"]
     assert (facts["sent"], facts["gas"]) == (False, sum(step["gas"] for step in calls.values()))
     shown = operator("register", "--dry-run").out

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from eigenkms.cli.devnet_report import print_rotations
-from eigenkms.devnet.rotation import RotationResult, RotationRow
+from eigenkms.devnet.rotation_result import RotationResult, RotationRow
 
 MPK = "ab" * 96
 

@@ -23,7 +23,7 @@ from eigenkms.cli.support.logs import TextFormatter
 from eigenkms.cli.support.options import print_facts
 from eigenkms.cli.support.progress import Progress
 from eigenkms.cli.support.tables import print_table
-from eigenkms.devnet.console import tell_stderr
+from eigenkms.devnet.console import print_stderr
 from eigenkms.errors import ChainError
 from eigenkms.printable import printable
 
@@ -87,7 +87,7 @@ def test_a_traceback_has_no_line_that_looks_like_another(capsys: pytest.CaptureF
 def test_notes_results_and_tables_keep_their_lines(capsys: pytest.CaptureFixture[str]) -> None:
     """One for each that the program writes."""
     output.warn(HOSTILE)
-    tell_stderr(HOSTILE)
+    print_stderr(HOSTILE)
     assert capsys.readouterr().err == f"warning: {SHOWN}\n{SHOWN}\n"
     output.print_result("first", HOSTILE)
     print_facts({"socket": HOSTILE, "many": [HOSTILE]}, as_json=False)

@@ -15,7 +15,7 @@ from eigenkms.client.errors import KeyChangedError, NoVersionError, QuorumError
 from eigenkms.client.known_clusters import KnownClusters
 from eigenkms.crypto import bls, bn254
 from eigenkms.crypto.backends.interface import BLS_G1_INFINITY
-from eigenkms.crypto.identities import Identity, identity_v2
+from eigenkms.crypto.ibe_identities import Identity, identity_v2
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import ChainError, InputError, RefusedError, VerificationError
 from eigenkms.p2p.errors import RpcRefusal

@@ -17,7 +17,7 @@ from eigenkms.client.attesters import AUDIENCE, ConfidentialSpaceAttester, Ecdsa
 from eigenkms.client.errors import AttesterError, QuorumError
 from eigenkms.client.key_recovery import IDLE_ROUNDS, MARGIN
 from eigenkms.errors import NetworkError, RefusedError
-from eigenkms.p2p.errors import RpcRefusal, RpcRefused
+from eigenkms.p2p.errors import CallRefusedError, RpcRefusal
 from eigenkms.p2p.host import Request
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire import rpc_methods
@@ -102,13 +102,13 @@ async def test_what_one_operator_captured_is_worth_nothing(
         request = captured[victim.address]
         async with patient_host(PeerKey.generate()) as thief:
             for index in range(1, 4):
-                with pytest.raises(RpcRefused) as error:
+                with pytest.raises(CallRefusedError) as error:
                     await show(thief, network, index, request)
                 assert error.value.code == Refusal.NOT_CREATOR
-            with pytest.raises(RpcRefused) as error:
+            with pytest.raises(CallRefusedError) as error:
                 await show(thief, network, 0, request)
             assert error.value.code == Refusal.ALREADY_USED
-            with pytest.raises(RpcRefused) as error:
+            with pytest.raises(CallRefusedError) as error:
                 await show(thief, network, 0, replace(request, reply_key=b"\x09" * 32))
             assert error.value.code == Refusal.NOT_CREATOR
 
@@ -383,7 +383,7 @@ async def test_a_workload_decrypts_with_tokens_of_its_launcher(
             captured = dict(ways.seen)[network.operators[0].address]
             async with patient_host(PeerKey.generate()) as thief:
                 for index, code in ((1, Refusal.NOT_BOUND), (0, Refusal.ALREADY_USED)):
-                    with pytest.raises(RpcRefused) as error:
+                    with pytest.raises(CallRefusedError) as error:
                         await show(thief, network, index, captured)
                     assert error.value.code == code
             register.publish(b"\x01" * 20, replace(RELEASE, image_digest=bytes(32)))

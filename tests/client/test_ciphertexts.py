@@ -15,8 +15,8 @@ from eigenkms.client.api import ClusterInfo, encrypt_stream
 from eigenkms.client.ciphertexts import decrypt, decrypt_stream, encrypt, open_ciphertext
 from eigenkms.crypto import backends, bls, ibe_v2
 from eigenkms.crypto.backends.interface import InvalidPoint
+from eigenkms.crypto.ibe_identities import identity_of
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
-from eigenkms.crypto.identities import identity_of
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import InputError, VerificationError
 from eigenkms.types import AppId, ClusterId

@@ -8,7 +8,7 @@ import pytest
 from eigenkms.client.partial_signatures import Outcome, SignatureCollector
 from eigenkms.crypto import bls
 from eigenkms.crypto.backends.interface import BLS_G1_INFINITY
-from eigenkms.crypto.identities import identity_v2
+from eigenkms.crypto.ibe_identities import identity_v2
 from eigenkms.crypto.scalars import R, SecretScalar, coordinate, lagrange_at_zero
 from eigenkms.errors import NetworkError
 from eigenkms.protocols.wire.frames import BadSignatureError, Frame, FrameKind, build_frame

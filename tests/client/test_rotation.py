@@ -14,7 +14,7 @@ from eigenkms.client.api import Client
 from eigenkms.client.errors import QuorumError
 from eigenkms.client.key_recovery import IDLE_ROUNDS
 from eigenkms.crypto import bls
-from eigenkms.crypto.identities import identity_v2
+from eigenkms.crypto.ibe_identities import identity_v2
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import RefusedError
 from eigenkms.p2p.errors import RpcRefusal

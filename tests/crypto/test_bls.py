@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from eigenkms.crypto import bls, feldman
 from eigenkms.crypto.backends.interface import BLS_G1_INFINITY, BLS_G2_INFINITY, InvalidPoint
-from eigenkms.crypto.identities import identity_v1
+from eigenkms.crypto.ibe_identities import identity_v1
 from eigenkms.crypto.scalars import R, SecretScalar
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import InputError

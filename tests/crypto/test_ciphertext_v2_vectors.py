@@ -14,8 +14,8 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from eigenkms.crypto import backends, bls, feldman, ibe_v2
+from eigenkms.crypto.ibe_identities import identity_v2
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
-from eigenkms.crypto.identities import identity_v2
 from eigenkms.types import AppId, ClusterId
 from tests.crypto.support import counter_rng, scalar
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from eigenkms.crypto import bls, feldman, ibe
 from eigenkms.crypto.backends.interface import BLS_G1_INFINITY, BLS_G2_INFINITY, InvalidPoint
-from eigenkms.crypto.identities import identity_v1
+from eigenkms.crypto.ibe_identities import identity_v1
 from eigenkms.errors import InputError, VerificationError
 from tests.crypto.support import counter_rng, scalar
 from tests.support.toy_backend import toy_crypto

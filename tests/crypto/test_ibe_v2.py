@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from eigenkms.crypto import bls, feldman, ibe, ibe_v2
 from eigenkms.crypto.backends.interface import BLS_G1_INFINITY, BLS_G2_INFINITY, InvalidPoint
+from eigenkms.crypto.ibe_identities import IdentityKind, identity_v1, identity_v2
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Opener, Recipient, Sealer, parse_header
-from eigenkms.crypto.identities import IdentityKind, identity_v1, identity_v2
 from eigenkms.errors import EigenKmsError, InputError, VerificationError
 from eigenkms.types import AppId, ClusterId
 from tests.crypto.support import counter_rng, scalar

@@ -7,7 +7,7 @@ import pytest
 from eigenkms.crypto import backends, bls, bn254, feldman, ibe
 from eigenkms.crypto.backends.interface import Bls12381
 from eigenkms.crypto.hashing import keccak256
-from eigenkms.crypto.identities import DST, identity_v1
+from eigenkms.crypto.ibe_identities import DST, identity_v1
 from eigenkms.crypto.scalars import R, SecretScalar, coordinate, coordinates, lagrange_at_zero, threshold
 from eigenkms.crypto.shamir import Polynomial, combine_shares
 from eigenkms.types import OperatorAddress

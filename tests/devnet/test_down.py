@@ -10,14 +10,14 @@ import pytest
 import trio
 
 from eigenkms.devnet.network import STATE_FILE, started_at
-from eigenkms.devnet.scenarios import down
+from eigenkms.devnet.scenarios import stop_running
 from eigenkms.errors import InputError
 
 
 async def test_nothing_runs_in_an_empty_folder(tmp_path: Path) -> None:
     """The error names the folder."""
     with pytest.raises(InputError, match="none is running there"):
-        await down(tmp_path)
+        await stop_running(tmp_path)
 
 
 async def test_a_reused_process_id_is_left_alone(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ async def test_a_reused_process_id_is_left_alone(tmp_path: Path) -> None:
     state = {"pid": os.getpid(), "started": (started_at(os.getpid()) or 0) - 1}
     (tmp_path / STATE_FILE).write_text(json.dumps(state))
     with pytest.raises(InputError, match="none is running there"):
-        await down(tmp_path)
+        await stop_running(tmp_path)
 
 
 async def test_the_announced_process_is_stopped_and_waited_for(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ async def test_the_announced_process_is_stopped_and_waited_for(tmp_path: Path) -
     other = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE)
     state = {"pid": other.pid, "started": started_at(other.pid)}
     (tmp_path / STATE_FILE).write_text(json.dumps(state))
-    await down(tmp_path)
+    await stop_running(tmp_path)
     assert await other.wait() == -15
     assert other.stdin is not None
     await other.stdin.aclose()

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
+from xml.etree import ElementTree as ET
 
 import click
 import pytest
@@ -336,10 +337,12 @@ def test_every_warning_of_a_node_is_explained() -> None:
         row[0].strip("`") for row in page("docs/troubleshooting.md").all_rows() if row[0].startswith("`")
     ]
     logging = (
-        "node/app.py",
+        "node/boundary_handler.py",
+        "node/registration.py",
+        "node/vote_guard.py",
         "node/authorisation/pipeline.py",
         "node/network/peer_book.py",
-        "node/engine.py",
+        "node/engine/session_reporter.py",
         "node/network/version_sync.py",
         "config/node.py",
     )
@@ -399,6 +402,25 @@ def test_python_versions_are_those_of_the_project_file() -> None:
     tested = [c.rpartition(" ")[2] for c in project["classifiers"] if re.search(r":: 3\.\d+$", c)]
     assert f"All tests pass on Python {' and '.join(tested)};" in page("docs/status.md").text
     assert project["requires-python"] == f">={min(tested)}"
+
+
+def test_the_readme_is_one_page() -> None:
+    """What needs more words has a page of its own."""
+    assert len(page("README.md").text.split()) <= 450
+
+
+def test_pictures_have_a_description() -> None:
+    """The page describes each one; a drawing also has a description inside, and colours for light and dark."""
+    pictures = [(p, *found) for p in PAGES for found in re.findall(r"!\[([^\]]*)\]\(([^)\s]+)\)", p.prose)]
+    assert "docs/overview.md" in {str(page_) for page_, _, _ in pictures}
+    for page_, description, name in pictures:
+        assert len(description.split()) > 3, f"{page_}: {name}"
+        if name.endswith(".svg"):
+            drawing = ET.parse(page_.path.parent / name).getroot()
+            parts = {part.tag.rpartition("}")[2]: part.text or "" for part in drawing}
+            assert parts["title"]
+            assert parts["desc"]
+            assert "prefers-color-scheme: dark" in parts["style"]
 
 
 def test_scripts_that_are_named_can_be_run() -> None:

@@ -27,7 +27,7 @@ def build(root: Path, site: Path) -> "subprocess.CompletedProcess[str]":
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """What the site is made of, to be broken."""
-    for name in ("README.md", "CHANGELOG.md", "LICENSE", "mkdocs.yml"):
+    for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE", "mkdocs.yml"):
         (tmp_path / "copy").mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / "copy" / name)
     for name in ("docs", "packaging", "examples", "benchmarks", "scripts"):

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from eigenkms.client.attesters import Attester, EcdsaAttester
 from eigenkms.crypto import sealing
-from eigenkms.devnet.node_processes import Access, Timing
-from eigenkms.p2p.errors import RpcRefused
+from eigenkms.devnet.node_config import Access, Timing
+from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.authorisation import Authorisation, Scope
 from eigenkms.protocols.wire.client_rpc import PartialRequest
@@ -84,7 +84,7 @@ class Attested:
         )
         try:
             self.net.call(index, rpc_methods.PARTIAL, request.encoded)
-        except RpcRefused as refused:
+        except CallRefusedError as refused:
             return refused.code
         return "granted"
 

@@ -16,7 +16,7 @@ import trio
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.crypto.scalars import threshold
 from eigenkms.devnet.network import Devnet
-from eigenkms.devnet.node_processes import DevnetOperator
+from eigenkms.devnet.operators import DevnetOperator
 from tests.support.waiting import PATIENCE, eventually
 
 QUIET_SECONDS, MAX_QUIET_SECONDS = 3.0, 48.0
@@ -56,7 +56,7 @@ class Boundaries:
         self._certified: set[int] = set()
         self._holding: set[int] = set()
         self._has_key = False
-        network.hear(self._hear)
+        network.add_listener(self._hear)
 
     def _hear(self, member: DevnetOperator, event: Mapping[str, Any]) -> None:
         self._heard = trio.current_time()
@@ -77,7 +77,7 @@ class Boundaries:
         """A boundary that is newer than all before; transactions make some too."""
         if block <= self._block:
             return
-        lives = {i: pid for i, pid in self._running().items() if self._network.nodes[i].has_said("up")}
+        lives = {i: pid for i, pid in self._running().items() if self._network.nodes[i].has_logged("up")}
         if len(self._certified) >= threshold(len(self._network.registered)) or lives != self._lives:
             self._quiet = self._least_quiet
         elif self._block:
@@ -130,7 +130,7 @@ class Boundaries:
     def _is_over(self) -> bool:
         """Whether the session of the newest boundary has come to its end, as far as it can."""
         running, now = self._running(), trio.current_time()
-        starting = [index for index in running if not self._network.nodes[index].has_said("up")]
+        starting = [index for index in running if not self._network.nodes[index].has_logged("up")]
         if starting and now < self._since + PATIENCE / 2:
             return False
         if not self._block:

@@ -12,8 +12,8 @@ from eigenkms.protocols.wire.authorisation import Authorisation, Refusal, Scope
 from eigenkms.storage.familiar import FAMILIAR_NAME
 from eigenkms.types import AppId
 from tests.e2e.attested import Attested
-from tests.node.test_attested_network import bad_signatures, bad_tokens
-from tests.node.test_authorisation import signed
+from tests.node.authorisation.test_attested_network import bad_signatures, bad_tokens
+from tests.node.authorisation.test_pipeline import signed
 from tests.support.launcher import fresh
 from tests.support.live_network import eigenkms_process
 from tests.support.private_files import write_private

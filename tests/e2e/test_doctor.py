@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import trio
 
-from eigenkms.chain.values import hexed
+from eigenkms.chain.rpc_values import to_hex
 from eigenkms.config.node import NodeConfig
 from eigenkms.crypto.bn254 import KeyPair
 from eigenkms.crypto.keystore import ScryptCost
@@ -569,7 +569,7 @@ def test_the_data_folder_of_another_operator(stopped: Patient) -> None:
     Store.open(folder, password="secret", identity=identity, rng=os.urandom, kdf=CHEAP).close()
     stopped.set(data_dir="data")
     found = stopped.suffers("stored-state")
-    assert f"belongs to operator {hexed(stopped.net.members[OTHER].address)}" in found["says"]
+    assert f"belongs to operator {to_hex(stopped.net.members[OTHER].address)}" in found["says"]
     assert "its own --data-dir" in found["next"]
 
 

@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 
 from eigenkms.crypto import bls, ibe
-from eigenkms.crypto.identities import identity_of
+from eigenkms.crypto.ibe_identities import identity_of
 from eigenkms.crypto.scalars import coordinate, threshold
 from eigenkms.devnet.app_publishing import change_status, confirm_release, create_app, publish_release
 from eigenkms.node.http.errors import STATUS
 from eigenkms.protocols.wire.authorisation import Refusal, Scope
 from eigenkms.types import AppId, ClusterId, OperatorAddress
 from tests.e2e.attested import Attested
+from tests.node.authorisation.test_attested_network import bad_tokens
+from tests.node.authorisation.test_pipeline import RELEASE
 from tests.node.http.support import ReferenceClient, b64
-from tests.node.test_attested_network import bad_tokens
-from tests.node.test_authorisation import RELEASE
 from tests.support.live_network import LiveNetwork
 from tests.support.token_issuer import gcp_claims, intel_claims, token
 from tests.support.waiting import PATIENCE, wait_until

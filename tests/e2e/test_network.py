@@ -16,7 +16,9 @@ from eigenkms.client.api import decrypt, encrypt, fetch_cluster
 from eigenkms.client.known_clusters import KnownClusters
 from eigenkms.crypto import backends
 from eigenkms.crypto.keystore import ScryptCost
-from eigenkms.devnet.node_processes import make_member, run_node_process, write_config
+from eigenkms.devnet.node_config import write_config
+from eigenkms.devnet.node_processes import run_node_process
+from eigenkms.devnet.operators import make_operator
 from eigenkms.keys.keystores import new_key, open_key
 from eigenkms.storage.schema import STORE
 from eigenkms.types import AppId, OperatorAddress
@@ -85,7 +87,7 @@ def test_the_library_does_what_the_command_does(net: LiveNetwork) -> None:
 
 def test_all_operators_have_one_master_key(net: LiveNetwork) -> None:
     """The same key by the same transcript, each with a share, and that key is the one that clients get."""
-    said = [net.status(index) for index in range(4)]
+    said = [net.wait_share(index) for index in range(4)]
     assert len({status["mpk"] for status in said}) == 1
     assert len({status["transcript"] for status in said}) == 1
     assert all(status["share"] and status["peers"] == 3 and not status["evidence"] for status in said)
@@ -330,7 +332,7 @@ def test_a_node_that_is_told_something_wrong_ends_and_says_what(
     assert words in error, said.err
     assert hint in said.err
     assert data.exists() == makes_folder
-    assert net.status(3)["share"]
+    net.wait_share(3)
 
 
 def test_one_data_folder_serves_one_process(net: LiveNetwork) -> None:
@@ -338,7 +340,7 @@ def test_one_data_folder_serves_one_process(net: LiveNetwork) -> None:
     said = net.start_badly(3, "--listen", "/ip4/127.0.0.1/tcp/0")
     assert (said.code, f"process {net.pid(3)} is using it" in said.err) == (1, True), said.err
     assert "hint: stop that process first" in said.err
-    assert net.status(3)["share"]
+    net.wait_share(3)
 
 
 @contextmanager
@@ -407,7 +409,7 @@ def test_a_client_that_is_told_something_wrong_says_what(net: LiveNetwork, ciphe
 def test_an_operator_that_is_not_registered_waits(net: LiveNetwork, tmp_path: Path) -> None:
     """It says so, follows the chain, takes part in nothing, and stops cleanly."""
     address = OperatorAddress(secrets.token_bytes(20))
-    member = make_member(4, address, tmp_path / "fifth", free_port())
+    member = make_operator(4, address, tmp_path / "fifth", free_port())
     write_config(member, net.network.shared_settings)
 
     async def life() -> tuple[int, str]:

@@ -8,8 +8,9 @@ import trio
 
 from eigenkms.devnet.fault_schedule import FaultKind, ScheduledFault
 from eigenkms.devnet.network import Devnet
-from eigenkms.devnet.node_processes import Timing
-from eigenkms.devnet.rotation import RotationResult, run_rotation
+from eigenkms.devnet.node_config import Timing
+from eigenkms.devnet.rotation import run_rotation
+from eigenkms.devnet.rotation_result import RotationResult
 from tests.e2e.boundaries import Boundaries, follow_the_clock
 from tests.support.databases import query
 from tests.support.live_network import ENGINE

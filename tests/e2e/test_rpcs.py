@@ -120,7 +120,7 @@ def test_all_rpcs_are_cut_for_two_intervals_and_come_back(rpcs: Rpcs, ciphertext
         net.pass_boundary()
         assert decrypts(net, ciphertext)
     for index in EVERYBODY:
-        status = net.status(index)
+        status = net.wait_share(index)
         assert "none of" in status["chain_error"]
         assert (status["share"], status["head"]) == (True, heads[index])
         assert rpcs.ask(index, "/ready") == {"ready": True, "reasons": []}
@@ -153,6 +153,7 @@ def test_who_is_told_two_things_about_a_boundary_takes_no_part_and_serves_on(
         return answer
 
     liar = net.loop.enter(net.loop.stack.enter_async_context, tampering(net.network.engine.url, tamper))
+    net.wait_share(3, at_rest=True)
     net.stop(3)
     size = net.log_size(3)
     rpcs.start({3: (rpcs.first.url, liar.url)})

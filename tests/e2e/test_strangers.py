@@ -17,7 +17,7 @@ from libp2p.io.exceptions import ConnectionClosedError
 
 from eigenkms.crypto import bn254, sealing
 from eigenkms.errors import NetworkError, RefusedError
-from eigenkms.p2p.errors import RpcRefused
+from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerAddress, PeerKey, parse_address
 from eigenkms.p2p.rpc import framing
@@ -161,7 +161,7 @@ async def test_mutated_requests_get_a_refusal_each(target: Target) -> None:
             try:
                 await ask(client, target, method, body)
                 code = "answered"
-            except RpcRefused as refused:
+            except CallRefusedError as refused:
                 code = refused.code
             codes[code] = codes.get(code, 0) + 1
 
@@ -230,7 +230,7 @@ async def test_a_flood_of_honest_requests(target: Target) -> None:
             with suppress(NetworkError):  # what is under way when the test is over
                 try:
                     assert await ask(client, target, rpc_methods.PARTIAL, request.encoded)
-                except RpcRefused as refusal:
+                except CallRefusedError as refusal:
                     if refusal.code != "unknown-version":  # a rotation may have erased it meanwhile
                         raise
 
@@ -261,7 +261,7 @@ async def refused_as_operator(client: Host, target: Target, frame: Frame) -> Non
     for method in (rpc_methods.SYNC, rpc_methods.HEAD, rpc_methods.PUSH, rpc_methods.BODY, rpc_methods.ROW):
         with pytest.raises((NetworkError, RefusedError)) as refusal:
             await ask(client, target, method, frame.encoded, rpc_methods.OPERATOR_PROTOCOL)
-        assert not isinstance(refusal.value, RpcRefused) or refusal.value.code == "say-hello"
+        assert not isinstance(refusal.value, CallRefusedError) or refusal.value.code == "say-hello"
 
 
 async def test_strangers_reach_neither_operator_streams_nor_gossip(net: LiveNetwork, target: Target) -> None:
@@ -329,6 +329,6 @@ async def hello(client: Host, target: Target, record: Frame) -> str:
     """How the node takes it."""
     try:
         await ask(client, target, rpc_methods.HELLO, record.encoded)
-    except RpcRefused as refused:
+    except CallRefusedError as refused:
         return refused.code
     return "answered"

@@ -1,20 +1,14 @@
-"""libp2p is imported once, with its own warnings set aside."""
+"""Give the tests of nodes a network, an issuer of tokens, and operators that wait for slow machines."""
 
-import warnings
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tests.node.town import Town
-from tests.support.fake_network import FakeNetwork, make_network
-from tests.support.token_issuer import Authority, Endpoint, jwk, jwk_set, make_authority, serve
+from tests.support.node_fixtures import authority, issuer, network
 from tests.support.waiting import PATIENCE
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    import libp2p
-    import libp2p.pubsub.gossipsub  # noqa: F401
+__all__ = ["authority", "issuer", "network"]
 
 
 @pytest.fixture(autouse=True)
@@ -26,27 +20,10 @@ def _patient_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(canary, "ANSWER_SECONDS", PATIENCE)
     monkeypatch.setattr(dealing_fetcher, "FETCH_SECONDS", PATIENCE)
     monkeypatch.setattr(operator_network, "CALL_SECONDS", PATIENCE)
-    monkeypatch.setattr(version_sync, "ASK_SECONDS", PATIENCE)
+    monkeypatch.setattr(version_sync, "QUERY_SECONDS", PATIENCE)
 
 
 @pytest.fixture
 def town(toy_curves: None, tmp_path: Path) -> Town:
     """Four operators over toy curves, with stores in ``tmp_path``."""
     return Town(4, tmp_path)
-
-
-@pytest.fixture
-def network() -> FakeNetwork:
-    """Four operators, threshold three, one version at block 100."""
-    return make_network()
-
-
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return make_authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture
-async def issuer(authority: Authority) -> AsyncIterator[Endpoint]:
-    async with serve(authority, Endpoint(body=jwk_set(jwk("k1")))) as endpoint:
-        yield endpoint

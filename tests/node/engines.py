@@ -11,9 +11,9 @@ import trio
 
 from eigenkms.cli.support.output import leaves
 from eigenkms.errors import StorageError
-from eigenkms.node.engine import Engine
+from eigenkms.node.engine.engine import Engine
+from eigenkms.node.engine.workers import Workers
 from eigenkms.node.key_versions import Versions
-from eigenkms.node.workers import Workers
 from eigenkms.protocols.ceremony.participant import Participant
 from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame
 from eigenkms.protocols.wire.session import Parameters, Session
@@ -75,14 +75,14 @@ class Seat:
     async def broadcast(self, frame: Frame) -> None:
         self.before_sending(self, frame)
         self.sent.append(frame)
-        self.room.spread(self.me, lambda other: other.engine.offer(frame.sender, frame.encoded))
+        self.room.spread(self.me, lambda other: other.engine.submit(frame.sender, frame.encoded))
 
     async def publish(self, session: Session, name: bytes, body: bytes) -> None:
         self.published.append(body)
 
         def arrive(other: Seat) -> None:
             if session.recipients.get(other.me) is not None:
-                other.engine.offer_body(self.me, name, body)
+                other.engine.submit_body(self.me, name, body)
 
         self.room.spread(self.me, arrive)
 
@@ -95,21 +95,21 @@ class Seat:
     async def _pull(self) -> None:
         while True:
             await pace(0.05)
-            for request in await self.engine.sync_requests():
+            for request in await self.engine.queries.sync_requests():
                 for other in self.room.others(self.me):
-                    for frame in await other.engine.sync_reply(decode_frame(request.encoded)):
-                        self.engine.offer(frame.sender, frame.encoded)
+                    for frame in await other.engine.queries.sync_reply(decode_frame(request.encoded)):
+                        self.engine.submit(frame.sender, frame.encoded)
             for other in self.room.others(self.me):
                 await self._fetch_from(other)
 
     async def _fetch_from(self, other: "Seat") -> None:
         wanted = self.engine.wanted
         for name in wanted.bodies:
-            body = await other.engine.body(name)
+            body = await other.engine.queries.body(name)
             if body is not None:
-                self.engine.offer_body(other.me, name, body)
+                self.engine.submit_body(other.me, name, body)
         for name in wanted.rows:
-            row = await other.engine.row(name, self.me)
+            row = await other.engine.queries.row(name, self.me)
             if row is not None:
                 await self.engine.take_row(self, name, row)
 

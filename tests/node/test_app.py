@@ -14,8 +14,8 @@ from eigenkms.chain.operator_set import RawOperatorSet
 from eigenkms.crypto import bn254, sealing
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import ChainError, InputError, NetworkError
-from eigenkms.node.app import Node
-from eigenkms.p2p.errors import RpcRefused
+from eigenkms.node.network.own_record import next_sequence
+from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.p2p.host import Host, Request
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire import rpc_methods
@@ -39,6 +39,7 @@ from tests.support.fake_network import (
 )
 from tests.support.faulty_operators import Serving, false_epochs
 from tests.support.hosts import patient_host
+from tests.support.local_node import LocalNode
 from tests.support.nodes import Neighbour, a_node, asked, keep_version, open_store
 from tests.support.waiting import PATIENCE, eventually
 
@@ -89,8 +90,9 @@ async def test_another_key_than_the_registered_one_is_refused(network: FakeNetwo
 # -- votes that may have been forgotten --------------------------------------------------------------------------
 
 
-async def may_join(node: Node, number: int) -> bool:
-    return number > node._floor and await node._may_found(block_at(number))
+async def may_join(node: LocalNode, number: int) -> bool:
+    guard, block = node.state.guard, block_at(number)
+    return guard.may_vote_at(block) and await guard.may_join_genesis(block)
 
 
 async def test_a_new_folder_votes_above_the_newest_boundary_only_and_with_consent(
@@ -186,9 +188,11 @@ async def test_records_have_ascending_numbers_though_the_clock_goes_back(
     now = 1_800_000_000_000
     found = []
     for clock in (now, now - 60_000, now - 60_000, now + 10**9, now + 1000):
-        monkeypatch.setattr("eigenkms.node.app.time.time_ns", lambda clock=clock: clock * 10**6)
+        monkeypatch.setattr(
+            "eigenkms.node.network.own_record.time.time_ns", lambda clock=clock: clock * 10**6
+        )
         with a_node(network, 0, tmp_path) as node:
-            found.append(node._next_sequence())
+            found.append(next_sequence(node.resources.store))
     assert found == [now, now + 1, now + 2, now + 10**9, now + 1000]
 
 
@@ -196,23 +200,26 @@ async def test_records_have_ascending_numbers_though_the_clock_goes_back(
 
 
 @asynccontextmanager
-async def running(network: FakeNetwork, node: Node, index: int = 0) -> AsyncIterator[Host]:
+async def running(network: FakeNetwork, node: LocalNode, index: int = 0) -> AsyncIterator[Host]:
     """The first operator's node, or another's, in touch with whoever is at home."""
     await node.check_registration()
     await node.guard_votes()
-    operator = network.operators[index]
+    operator, peers = network.operators[index], node.state.peers
     async with (
         patient_host(
-            operator.peer, listen=[ANYWHERE], gate=node.gate, topics=[rpc_methods.gossip_topic(node._cluster)]
+            operator.peer,
+            listen=[ANYWHERE],
+            gate=peers.admits,
+            topics=[rpc_methods.gossip_topic(node.resources.cluster)],
         ) as host,
         trio.open_nursery() as nursery,
     ):
-        await nursery.start(node.run, host)
+        await nursery.start((await node.build_over(host)).run)
         yield host
         nursery.cancel_scope.cancel()
 
 
-async def neighbours_known(node: Node, count: int) -> None:
+async def neighbours_known(node: LocalNode, count: int) -> None:
     await eventually(lambda: node.status()["peers"] == count)
 
 
@@ -223,7 +230,7 @@ async def boundary_seen(caplog: pytest.LogCaptureFixture, number: int) -> str:
 
 
 @pytest.fixture
-def late(network: FakeNetwork, tmp_path: Path) -> Iterator[Node]:
+def late(network: FakeNetwork, tmp_path: Path) -> Iterator[LocalNode]:
     """The first operator's node, new, with consent: the others have a version that it took no part in."""
     with a_node(network, 0, tmp_path, genesis=True) as node:
         yield node
@@ -231,7 +238,7 @@ def late(network: FakeNetwork, tmp_path: Path) -> Iterator[Node]:
 
 @pytest.mark.slow
 async def test_a_latecomer_adopts_the_version_that_the_chain_confirms(
-    network: FakeNetwork, late: Node, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork, late: LocalNode, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It asks as soon as it is in touch. It has no share, says so, and joins the next rotation."""
     async with AsyncExitStack() as stack:
@@ -250,7 +257,7 @@ async def test_a_latecomer_adopts_the_version_that_the_chain_confirms(
 
 @pytest.mark.slow
 async def test_an_operator_with_a_new_peer_id_is_known_and_its_old_self_is_parted_from(
-    network: FakeNetwork, late: Node
+    network: FakeNetwork, late: LocalNode
 ) -> None:
     """Once the new peer shows a newer record, connections of the old one are closed, and what it shows of then is of no use."""
     operator, new = network.operators[1], PeerKey.generate()
@@ -283,7 +290,7 @@ async def asked_for_head(asking: Host, node: Host) -> str:
         await asking.call(
             node.peer_id, rpc_methods.OPERATOR_PROTOCOL, rpc_methods.HEAD, b"", timeout=PATIENCE
         )
-    except RpcRefused as refused:
+    except CallRefusedError as refused:
         return refused.code
     except NetworkError as error:
         return str(error)
@@ -300,7 +307,7 @@ LIES = ("too few signers", "strangers as operators", "another transcript under i
 
 @pytest.mark.slow
 async def test_a_false_version_keeps_nobody_from_genesis(
-    network: FakeNetwork, late: Node, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork, late: LocalNode, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Three neighbours, each with a lie of its own: what the chain does not confirm is not adopted, and the session is joined."""
     async with AsyncExitStack() as stack:
@@ -319,7 +326,7 @@ async def test_a_false_version_keeps_nobody_from_genesis(
 
 @pytest.mark.slow
 async def test_nobody_but_operators_is_asked(
-    network: FakeNetwork, late: Node, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork, late: LocalNode, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A neighbour that cannot prove which operator it is has no say, though its peer id stands on chain."""
     strangers = make_network(seed="strangers")
@@ -339,7 +346,7 @@ async def test_nobody_but_operators_is_asked(
 
 @pytest.mark.slow
 async def test_a_chain_that_goes_down_costs_boundaries_and_no_more(
-    network: FakeNetwork, late: Node, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork, late: LocalNode, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The node says it, shows it, and takes the next boundary when the chain is back."""
     async with running(network, late):
@@ -354,14 +361,14 @@ async def test_a_chain_that_goes_down_costs_boundaries_and_no_more(
 
 @pytest.mark.slow
 async def test_a_boundary_that_the_chain_does_not_explain_comes_again(
-    network: FakeNetwork, late: Node, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork, late: LocalNode, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A read that fails, or RPCs that disagree, cost no boundary: it is opened once they tell enough. That is told sparingly."""
     doubting = Doubting(network, reads=3)
     network.chain.agreed_operators_at = doubting  # type: ignore[method-assign, assignment]
     async with running(network, late):
         network.chain.number = 115
-        await eventually(lambda: late._doubts == 3)
+        await eventually(lambda: late.ceremonies.boundaries._failures_in_row == 3)
         assert late.status()["chain_error"] == "agree on block 110: rpc 1 has 0xaa, rpc 2 has 0xbb"
         doubting.agreed.set()
         await boundary_seen(caplog, 110)
@@ -389,7 +396,7 @@ class Doubting:
 
 
 async def test_a_set_that_cannot_be_dealt_to_opens_no_session(
-    network: FakeNetwork, late: Node, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork, late: LocalNode, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An empty one, for instance; the next boundary may be better."""
     operators = network.chain.operators
@@ -407,14 +414,14 @@ async def test_a_set_that_cannot_be_dealt_to_opens_no_session(
 
 
 @pytest.fixture
-def holder(network: FakeNetwork, tmp_path: Path) -> Iterator[Node]:
+def holder(network: FakeNetwork, tmp_path: Path) -> Iterator[LocalNode]:
     """The first operator's node, with its share of the version of block 100. A set of one is not dealt to."""
     keep_version(network, 0, tmp_path)
     with a_node(network, 0, tmp_path, min_operators=2) as node:
         yield node
 
 
-async def serves_on(network: FakeNetwork, node: Node) -> None:
+async def serves_on(network: FakeNetwork, node: LocalNode) -> None:
     """It still has its share, signs with it and shows its version."""
     status = node.status()
     transcript = network.epoch.transcript
@@ -424,7 +431,8 @@ async def serves_on(network: FakeNetwork, node: Node) -> None:
     asking = PartialRequest(CLUSTER, AppId("my-app"), 2, transcript.hash, public, bytes(32))
     stranger = network.operators[3].peer.peer_id
     assert isinstance(
-        await asked(node._services.client, stranger, rpc_methods.PARTIAL, asking.encoded), bytes
+        await asked(node.services.client_handlers.answer, stranger, rpc_methods.PARTIAL, asking.encoded),
+        bytes,
     )
 
 
@@ -459,7 +467,7 @@ BAD_SETS: list[tuple[Callable[[FakeNetwork], None], str]] = [
 @pytest.mark.parametrize(("spoil", "why"), BAD_SETS, ids=[spoil.__name__ for spoil, _ in BAD_SETS])
 async def test_a_set_that_cannot_be_dealt_to_leaves_the_old_version(
     network: FakeNetwork,
-    holder: Node,
+    holder: LocalNode,
     caplog: pytest.LogCaptureFixture,
     spoil: Callable[[FakeNetwork], None],
     why: str,
@@ -485,7 +493,7 @@ async def test_a_set_that_cannot_be_dealt_to_leaves_the_old_version(
 
 
 async def test_an_operator_with_an_unusable_key_is_left_out_and_the_others_deal(
-    network: FakeNetwork, holder: Node, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork, holder: LocalNode, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is named with the reason; the session is of the three others."""
     *others, spoilt = network.chain.operators
@@ -502,7 +510,7 @@ async def test_an_operator_with_an_unusable_key_is_left_out_and_the_others_deal(
 
 @pytest.mark.slow
 async def test_a_boundary_that_is_reorganised_away_is_not_dealt_in_twice(
-    network: FakeNetwork, holder: Node, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    network: FakeNetwork, holder: LocalNode, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another block of the same number is seen and passed; the next boundary is joined."""
     async with running(network, holder):
@@ -521,10 +529,10 @@ async def test_a_boundary_that_is_reorganised_away_is_not_dealt_in_twice(
         await serves_on(network, holder)
 
 
-def has_only(node: Node, block: BlockRef) -> bool:
+def has_only(node: LocalNode, block: BlockRef) -> bool:
     """Whether the version of this block is the only one that is left, and its share is held."""
     status = node.status()
-    return (status["version"], status["share"]) == (block.timestamp, True) and len(node._versions) == 1
+    return (status["version"], status["share"]) == (block.timestamp, True) and len(node.state.versions) == 1
 
 
 @pytest.mark.slow
@@ -553,8 +561,8 @@ async def test_four_nodes_rotate_at_the_next_good_boundary(
             status = node.status()
             assert (status["mpk"], status["share"]) == (old.mpk.hex(), True)
             assert status["evidence"] == 0
-            assert [held.epoch.transcript.source_hash for held in node._versions] == [old.hash]
-            assert node._store.share(old.hash) is None
+            assert [held.epoch.transcript.source_hash for held in node.state.versions] == [old.hash]
+            assert node.resources.store.share(old.hash) is None
 
 
 # -- sources that others know ------------------------------------------------------------------------------------
@@ -580,7 +588,7 @@ ANSWERED = ("head of ", "was made while this node", "with another master key")
 
 @asynccontextmanager
 async def dealt_to_from_elsewhere(
-    network: FakeNetwork, node: Node, caplog: pytest.LogCaptureFixture, prover: Prover
+    network: FakeNetwork, node: LocalNode, caplog: pytest.LogCaptureFixture, prover: Prover
 ) -> AsyncIterator[None]:
     """A neighbour deals to the node from a higher version than the node's, at block 110. Its dealing is no good one."""
     dealer = network.operators[1]
@@ -596,7 +604,7 @@ async def dealt_to_from_elsewhere(
             session=SessionId(bytes.fromhex(str(node.status()["session"]))),
             body=dealing_body(SourceRef(block_at(104).timestamp, bytes(range(32))), b"dealt from elsewhere"),
         )
-        node._engine.offer(frame.sender, frame.encoded)
+        node.ceremonies.engine.submit(frame.sender, frame.encoded)
         await eventually(lambda: any(said(caplog, words) for words in ANSWERED))
         yield
 
@@ -623,7 +631,7 @@ def false_proofs(network: FakeNetwork, epoch: CertifiedTranscript) -> dict[str, 
 
 @pytest.mark.slow
 async def test_a_version_of_protocol_1_that_is_not_proven_to_be_settled_is_not_dealt_from(
-    network: FakeNetwork, holder: Node, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork, holder: LocalNode, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Too few promises, repeated or foreign ones, none, or those of another version: the node keeps its own, and its share."""
     newer = network.reshare(network.first, 104, lists_keys=False)
@@ -634,7 +642,7 @@ async def test_a_version_of_protocol_1_that_is_not_proven_to_be_settled_is_not_d
         for name, shown in false.items():
             prover.shown = shown
             caplog.clear()
-            holder._engine._source_wanted.set()
+            holder.ceremonies.engine._base_unknown.set()
             await eventually(lambda: said(caplog, "head of "))
             assert not said(caplog, "was made while this node did not take part"), name
             assert holder.status()["source"] == network.epoch.transcript.version
@@ -645,7 +653,7 @@ async def test_a_version_of_protocol_1_that_is_not_proven_to_be_settled_is_not_d
 @pytest.mark.slow
 @pytest.mark.parametrize("protocol", [1, 2])
 async def test_a_version_that_is_proven_is_dealt_from(
-    network: FakeNetwork, holder: Node, caplog: pytest.LogCaptureFixture, protocol: int
+    network: FakeNetwork, holder: LocalNode, caplog: pytest.LogCaptureFixture, protocol: int
 ) -> None:
     """By its certificate, one of protocol 1 by its settlement proof too. The session that began from the older version goes on
     from this one, and the older share is erased.
@@ -657,19 +665,19 @@ async def test_a_version_that_is_proven_is_dealt_from(
         await eventually(lambda: holder.status()["source"] == block_at(104).timestamp)
         await eventually(lambda: holder.status()["version"] == block_at(104).timestamp)
         assert said(caplog, "was made while this node did not take part; dealing from it now")
-        await eventually(lambda: [held.epoch for held in holder._versions] == [newer.epoch])
-        assert holder._store.share(network.epoch.transcript.hash) is None
+        await eventually(lambda: [held.epoch for held in holder.state.versions] == [newer.epoch])
+        assert holder.resources.store.share(network.epoch.transcript.hash) is None
 
 
-def asked_again(node: Node, prover: Prover, times: int) -> bool:
+def asked_again(node: LocalNode, prover: Prover, times: int) -> bool:
     """Whether the prover was asked so often; if not, let the node look again."""
-    node._engine._source_wanted.set()
+    node.ceremonies.engine._base_unknown.set()
     return prover.asked.count(rpc_methods.HEAD) >= times
 
 
 @pytest.mark.slow
 async def test_a_version_of_another_master_key_is_not_taken_over(
-    network: FakeNetwork, holder: Node, caplog: pytest.LogCaptureFixture
+    network: FakeNetwork, holder: LocalNode, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Certified by the operators of a block that the chain confirms, as keys that leaked could have done: the node says so once,
     at the level of what its operator must look at now, and keeps its version.

@@ -17,7 +17,8 @@ from eigenkms.chain.operator_set import ChainOperator
 from eigenkms.crypto import bn254
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import StorageError
-from eigenkms.node.engine import Engine
+from eigenkms.node.engine.engine import Engine
+from eigenkms.node.engine.workers import Workers
 from eigenkms.node.key_versions import HeldVersion, Versions
 from eigenkms.node.network.operator_handlers import OperatorHandlers
 from eigenkms.node.network.operator_network import OperatorNetwork
@@ -25,10 +26,9 @@ from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.node.network.peer_records import PeerRecordService
 from eigenkms.node.network.signature_checks import SignatureChecks
 from eigenkms.node.network.version_sync import VersionSync
-from eigenkms.node.workers import Workers
 from eigenkms.p2p.errors import RpcRefusal
-from eigenkms.p2p.host import GOSSIP, Host, Request
-from eigenkms.p2p.identity import PeerId, PeerKey
+from eigenkms.p2p.host import Host, Request
+from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.ceremony.participant import Participant
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.frames import Frame, FrameKind, Slot
@@ -196,15 +196,10 @@ class Town:
         peers = PeerBook(CLUSTER, person.address, person.peer.peer_id)
         peers.update(self.chain.operators)
 
-        def gate(peer: PeerId, protocol: str) -> bool:
-            if protocol in (GOSSIP, rpc_methods.OPERATOR_PROTOCOL):
-                return peers.may_speak(peer)
-            return protocol == CLIENT_PROTOCOL
-
         station: Station | None = None
         try:
             async with patient_host(
-                person.peer, listen=[ANYWHERE], gate=gate, topics=[rpc_methods.gossip_topic(CLUSTER)]
+                person.peer, listen=[ANYWHERE], gate=peers.admits, topics=[rpc_methods.gossip_topic(CLUSTER)]
             ) as host:
                 with trio.CancelScope() as scope:
                     station = self._station(person, host, store, peers, scope, life)
@@ -245,9 +240,8 @@ class Town:
         workers = Workers(counter_rng("work of " + life), table)
         engine = Engine(operator, store, versions, workers, peers.key_of)
         greeter = PeerRecordService(peers, SignatureChecks(peers), record)
-        links = WatchedLinks(host, peers, engine, greeter, CLUSTER)
+        links = WatchedLinks(host, peers, engine, greeter, CLUSTER, window=0.1)
         links.person, links.store = person, store
-        links.set_window(0.1)
         parameters = Parameters(10, "latest", 100)
         sources = VersionSync(self.chain, CLUSTER, host, peers, versions, engine, links, parameters)  # type: ignore[arg-type]
 
@@ -275,8 +269,8 @@ class Town:
             self.up[station.address] = station
             self._update_chain()
             nursery.start_soon(station.links.run)
-            nursery.start_soon(station.sources.learn)
-            nursery.start_soon(station.sources.find)
+            nursery.start_soon(station.sources.follow_unknown_bases)
+            nursery.start_soon(station.sources.bootstrap)
             task_status.started(station)
             nursery.start_soon(station.engine.run, station.links)
             await station.engine.restore(station.links, 1_800_000_000.0)
@@ -315,7 +309,7 @@ class Street:
         def ready() -> bool:
             others = len(stations) - 1
             return all(
-                len(s.links.bound()) >= others and s.host.statistics().gossip_peers >= others
+                len(s.links.bound()) >= others and s.host.statistics().gossip.peers >= others
                 for s in stations
             )
 

@@ -13,6 +13,7 @@ from trio.abc import Instrument
 
 from eigenkms.p2p.host import Host, Limits, Request, open_host
 from eigenkms.p2p.identity import PeerKey
+from eigenkms.p2p.limits import ConnectionLimits, DialLimits, GossipLimits, HandshakeLimits, RpcLimits
 from tests.support.p2p_attackers import upgrader
 from tests.support.waiting import PATIENCE, eventually
 
@@ -57,7 +58,7 @@ async def link(*hosts: Host) -> None:
 
 async def gossiping(*hosts: Host) -> None:
     """Wait until every host can send gossip to all the others."""
-    await eventually(lambda: all(host.statistics().gossip_peers >= len(hosts) - 1 for host in hosts))
+    await eventually(lambda: all(host.statistics().gossip.peers >= len(hosts) - 1 for host in hosts))
 
 
 class Steps(Instrument):
@@ -152,14 +153,10 @@ async def secured_pair() -> AsyncIterator[tuple[Any, trio.SocketStream, Any, tri
 
 
 HASTY = Limits(
-    keepalive_interval=0.3,
-    keepalive_timeout=0.3,
-    dial_timeout=0.5,
-    upgrade_timeout=0.5,
-    backoff_min=0.05,
-    dial_grace=0.1,
-    handler_deadline=0.5,
-    write_stall=0.5,
-    gossip_upkeep=0.1,
+    connections=ConnectionLimits(keepalive_interval=0.3, keepalive_timeout=0.3, write_stall=0.5),
+    dialing=DialLimits(dial_timeout=0.5, backoff_min=0.05, grace=0.1),
+    handshakes=HandshakeLimits(upgrade_timeout=0.5),
+    rpc=RpcLimits(handler_deadline=0.5),
+    gossip=GossipLimits(upkeep=0.1),
 )
 """Limits whose ends come within a test's patience."""

@@ -15,6 +15,7 @@ from libp2p.io.exceptions import ConnectionClosedError
 
 from eigenkms.p2p.host import GOSSIP, CallTimeout, Host, Limits, PeerUnreachable, Request, open_host
 from eigenkms.p2p.identity import PeerId, PeerKey
+from eigenkms.p2p.limits import HandshakeLimits, RpcLimits, StreamLimits
 from eigenkms.p2p.rpc import framing
 from tests.p2p.support import (
     ANYWHERE,
@@ -72,7 +73,7 @@ async def test_fifteen_hundred_silent_sockets(server: Host) -> None:
     """They hold no place for longer than three seconds, and keep nobody out while they do."""
     async with silent_sockets(server.addresses[0], 1500):
         await eventually(lambda: server.statistics().accepted >= 1500)
-        assert server.statistics().handshakes <= Limits().handshakes
+        assert server.statistics().handshakes <= Limits().handshakes.at_once
         await serves_an_honest_client(server, 3)
     await eventually(lambda: server.statistics().handshakes == 0)
 
@@ -80,7 +81,7 @@ async def test_fifteen_hundred_silent_sockets(server: Host) -> None:
 @pytest.mark.slow
 async def test_three_hundred_connects_in_a_row() -> None:
     """Each is authenticated, muxed and gone; the next one finds a place (libp2p alone has 250 places in its life)."""
-    limits = Limits(handshake_rate=1e6, handshake_burst=1e6)
+    limits = Limits(handshakes=HandshakeLimits(rate=1e6, burst=1e6))
     async with open_host(PeerKey.generate(), listen=[ANYWHERE], gate=clients_only, limits=limits) as server:
         server.serve(ECHO, echo)
         for _ in range(300):
@@ -225,7 +226,7 @@ async def test_five_thousand_streams_of_one_connection(server: Host) -> None:
         for i in range(5_000):
             await attacker.frame(WINDOW, SYN, 2 * i + 1, 0)
         (connection,) = server._connections.clients()
-        await eventually(lambda: len(connection.streams) <= Limits().client_streams + 12)
+        await eventually(lambda: len(connection.streams) <= Limits().streams.client_at_once + 12)
         await serves_an_honest_client(server)
         nursery.cancel_scope.cancel()
 
@@ -438,7 +439,7 @@ async def test_a_peer_that_never_reads_its_answers() -> None:
 async def test_a_request_that_comes_a_byte_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """It keeps nobody else waiting, and the client is let go like one that asks for nothing: dripping is no request."""
     monkeypatch.setattr("eigenkms.p2p.connections._SWEEP", 0.1)
-    limits = Limits(idle_stream=1.0)
+    limits = Limits(rpc=RpcLimits(idle_stream=1.0))
     async with open_host(PeerKey.generate(), listen=[ANYWHERE], gate=clients_only, limits=limits) as server:
         server.serve(ECHO, echo)
         async with raw_peer(server.addresses[0]) as attacker, trio.open_nursery() as nursery:
@@ -496,7 +497,7 @@ async def test_a_listener_that_accepts_streams_and_never_negotiates() -> None:
     key = PeerKey.generate()
     async with (
         open_host(key, listen=[ANYWHERE]) as mute,
-        open_host(PeerKey.generate(), limits=Limits(negotiation=0.3)) as client,
+        open_host(PeerKey.generate(), limits=Limits(streams=StreamLimits(negotiation=0.3))) as client,
     ):
 
         async def swallow(_stream: object) -> None:
@@ -524,7 +525,7 @@ async def test_an_operator_that_answers_what_was_not_asked() -> None:
                 await stream.write(lies.pop())  # type: ignore[attr-defined]
                 await pass_time(0.2)
             else:
-                await liar._server.serve(stream, ECHO)
+                await liar._rpc_server.serve(stream, ECHO)
 
         liar.serve(ECHO, echo)
         from eigenkms.p2p.hardening.swarm import guard_streams
@@ -541,7 +542,7 @@ async def test_an_operator_that_answers_what_was_not_asked() -> None:
 @pytest.mark.slow
 async def test_requests_by_the_thousand_from_one_peer(server: Host) -> None:
     """A flood is carried out 32 at a time, and others are served in between."""
-    async with open_host(PeerKey.generate(), limits=Limits(in_flight=500)) as flooder:
+    async with open_host(PeerKey.generate(), limits=Limits(rpc=RpcLimits(in_flight=500))) as flooder:
         introduce(flooder, server)
         async with trio.open_nursery() as nursery:
             for _ in range(1000):

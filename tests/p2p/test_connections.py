@@ -13,6 +13,7 @@ from eigenkms.errors import InputError
 from eigenkms.p2p.dialing.dialer import read_addresses
 from eigenkms.p2p.host import CallTimeout, Host, Limits, PeerUnreachable, open_host
 from eigenkms.p2p.identity import PeerAddress, PeerId, PeerKey, TransportAddress
+from eigenkms.p2p.limits import ConnectionLimits, DialLimits, RpcLimits
 from tests.p2p.support import ANYWHERE, ECHO, HASTY, echo, introduce, keys, link
 from tests.support.p2p_attackers import raw_peer
 from tests.support.waiting import PATIENCE, eventually, pass_time
@@ -61,7 +62,9 @@ async def test_a_lost_peer_is_dialled_until_it_is_back() -> None:
 
 async def test_back_off_keeps_dials_to_a_dead_address_few() -> None:
     """In half a second from 0.1 s on, doubling: a handful, not hundreds."""
-    async with open_host(PeerKey.generate(), limits=Limits(backoff_min=0.1, dial_grace=0)) as client:
+    async with open_host(
+        PeerKey.generate(), limits=Limits(dialing=DialLimits(backoff_min=0.1, grace=0))
+    ) as client:
         peer = PeerKey.generate().peer_id
         client.set_addresses(peer, [UNUSED])
         client.keep_connected({peer})
@@ -90,7 +93,7 @@ async def test_no_more_than_four_dials_run_at_once() -> None:
 
     async with (
         trio.open_nursery() as nursery,
-        open_host(PeerKey.generate(), limits=Limits(dial_timeout=0.2)) as client,
+        open_host(PeerKey.generate(), limits=Limits(dialing=DialLimits(dial_timeout=0.2))) as client,
     ):
         nursery.start_soon(trio.serve_listeners, silent, [listener])
         peers = {PeerKey.generate().peer_id for _ in range(12)}
@@ -176,7 +179,7 @@ async def test_a_peer_with_many_connections_keeps_the_last_four() -> None:
 @pytest.mark.slow
 async def test_a_full_house_takes_a_newcomer_and_parts_from_the_idlest() -> None:
     """Clients that ask keep their place; one that never asked loses it."""
-    limits = Limits(clients=3)
+    limits = Limits(connections=ConnectionLimits(clients=3))
     async with open_host(
         PeerKey.generate(), listen=[ANYWHERE], limits=limits, gate=lambda _, p: p == ECHO
     ) as server:
@@ -203,7 +206,7 @@ async def test_a_full_house_takes_a_newcomer_and_parts_from_the_idlest() -> None
 async def test_operators_have_places_of_their_own() -> None:
     """However many clients there are, a trusted peer gets in and stays."""
     trusted: set[PeerId] = set()
-    limits = Limits(clients=2)
+    limits = Limits(connections=ConnectionLimits(clients=2))
     async with (
         open_host(
             PeerKey.generate(),
@@ -236,7 +239,7 @@ async def test_idle_clients_are_parted_from(monkeypatch: pytest.MonkeyPatch) -> 
         open_host(
             PeerKey.generate(),
             listen=[ANYWHERE],
-            limits=Limits(idle_stream=0.3),
+            limits=Limits(rpc=RpcLimits(idle_stream=0.3)),
             gate=lambda peer, p: p == ECHO or peer in trusted,
         ) as server,
         open_host(PeerKey.generate()) as operator,
@@ -256,13 +259,13 @@ async def test_an_idle_session_closes_its_stream_and_the_next_call_opens_another
     """The asking side closes first, so that no request meets a closing stream; the connection stays."""
     async with (
         open_host(PeerKey.generate(), listen=[ANYWHERE]) as server,
-        open_host(PeerKey.generate(), limits=Limits(idle_session=0.1)) as client,
+        open_host(PeerKey.generate(), limits=Limits(rpc=RpcLimits(idle_session=0.1))) as client,
     ):
         server.serve(ECHO, echo)
         introduce(client, server)
         for _ in range(5):
             assert await client.call(server.peer_id, ECHO, "echo", b"x", timeout=PATIENCE) == b"x"
-            await eventually(lambda: not client._sessions.get(server.peer_id, ECHO).running)
+            await eventually(lambda: not client._rpc_client.get(server.peer_id, ECHO).running)
         assert server.statistics().accepted == 1
 
 
@@ -271,7 +274,7 @@ async def test_calls_at_the_very_end_of_a_session_are_answered() -> None:
     """Twenty calls that come just before, just when and just after the idle session closes."""
     async with (
         open_host(PeerKey.generate(), listen=[ANYWHERE]) as server,
-        open_host(PeerKey.generate(), limits=Limits(idle_session=0.01)) as client,
+        open_host(PeerKey.generate(), limits=Limits(rpc=RpcLimits(idle_session=0.01))) as client,
     ):
         server.serve(ECHO, echo)
         introduce(client, server)
@@ -329,7 +332,7 @@ async def test_a_session_whose_answers_stay_out_is_given_up() -> None:
             await trio.sleep_forever()
         return b"done"
 
-    limits = Limits(in_flight=2, stuck_session=0.2)
+    limits = Limits(rpc=RpcLimits(in_flight=2, stuck_session=0.2))
     async with (
         open_host(PeerKey.generate(), listen=[ANYWHERE]) as server,
         open_host(PeerKey.generate(), limits=limits) as client,
@@ -340,7 +343,7 @@ async def test_a_session_whose_answers_stay_out_is_given_up() -> None:
             with pytest.raises((CallTimeout, PeerUnreachable)):
                 await client.call(server.peer_id, ECHO, "echo", b"", timeout=0.15)
         hang = False
-        await eventually(lambda: not client._sessions.get(server.peer_id, ECHO).running)
+        await eventually(lambda: not client._rpc_client.get(server.peer_id, ECHO).running)
         assert await client.call(server.peer_id, ECHO, "echo", b"", timeout=PATIENCE) == b"done"
 
 
@@ -377,8 +380,11 @@ async def test_a_stopped_process_is_found_and_a_killed_one_at_once() -> None:
         with trio.fail_after(PATIENCE):
             port = int(await child.stdout.receive_some(100))
         address = str(PeerAddress(TransportAddress("ip4", "127.0.0.1", port), key.peer_id))
-        watchful = Limits(keepalive_interval=0.5, keepalive_timeout=0.5, backoff_min=0.1)
-        trustful = Limits(keepalive_interval=2 * PATIENCE)
+        watchful = Limits(
+            connections=ConnectionLimits(keepalive_interval=0.5, keepalive_timeout=0.5),
+            dialing=DialLimits(backoff_min=0.1),
+        )
+        trustful = Limits(connections=ConnectionLimits(keepalive_interval=2 * PATIENCE))
         async with (
             open_host(PeerKey.generate(), limits=watchful) as pinging,
             open_host(PeerKey.generate(), limits=trustful) as waiting,
@@ -462,7 +468,7 @@ async def test_calls_that_wait_for_a_place_when_the_host_closes_fail() -> None:
 
     async with open_host(PeerKey.generate(), listen=[ANYWHERE]) as server, trio.open_nursery() as nursery:
         server.serve(ECHO, hang)
-        async with open_host(PeerKey.generate(), limits=Limits(in_flight=1)) as client:
+        async with open_host(PeerKey.generate(), limits=Limits(rpc=RpcLimits(in_flight=1))) as client:
             introduce(client, server)
 
             async def ask() -> None:
@@ -473,6 +479,6 @@ async def test_calls_that_wait_for_a_place_when_the_host_closes_fail() -> None:
 
             for _ in range(3):
                 nursery.start_soon(ask)
-            await eventually(lambda: len(client._sessions.get(server.peer_id, ECHO)._pending) == 1)
+            await eventually(lambda: len(client._rpc_client.get(server.peer_id, ECHO)._pending) == 1)
             await pass_time(0.05)
     assert len(outcomes) == 3

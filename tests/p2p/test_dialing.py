@@ -14,6 +14,7 @@ from eigenkms.p2p.dialing.race import first_of
 from eigenkms.p2p.dialing.resolver import ANSWERS, FRESH_SECONDS, SLOW_SECONDS, Resolver, choose
 from eigenkms.p2p.host import Limits, PeerUnreachable, open_host
 from eigenkms.p2p.identity import PeerKey, parse_transport
+from eigenkms.p2p.limits import DialLimits
 from tests.p2p.support import ANYWHERE, ECHO, echo, introduce
 from tests.support.black_holes import black_holes
 from tests.support.waiting import PATIENCE, eventually, pass_time
@@ -57,7 +58,7 @@ async def test_a_dial_has_one_deadline_however_many_addresses_it_has(holes: list
         begun = trio.current_time()
         with pytest.raises(PeerUnreachable, match=r"at 8 addresses: no answer within 5 s"):
             await client.call(peer, ECHO, "echo", b"", timeout=PATIENCE)
-        assert trio.current_time() - begun == pytest.approx(Limits().dial_timeout, abs=0.01)
+        assert trio.current_time() - begun == pytest.approx(Limits().dialing.dial_timeout, abs=0.01)
         assert client.statistics().dials == 8
 
 
@@ -65,14 +66,14 @@ async def test_addresses_that_one_dial_has_no_room_for_are_tried_by_the_next(hol
     """However many liars put theirs before it, a peer's own address has its turn."""
     async with (
         open_host(PeerKey.generate(), listen=[ANYWHERE]) as server,
-        open_host(PeerKey.generate(), limits=Limits(dial_grace=0)) as client,
+        open_host(PeerKey.generate(), limits=Limits(dialing=DialLimits(grace=0))) as client,
     ):
         client.set_addresses(server.peer_id, [*holes, str(server.addresses[0])])
         client.keep_connected({server.peer_id})
         begun = trio.current_time()
         await client.wait_connected(server.peer_id, PATIENCE)
-        assert trio.current_time() - begun < Limits().dial_timeout + 2
-        assert client.statistics().dials <= 2 * Limits().dial_addresses
+        assert trio.current_time() - begun < Limits().dialing.dial_timeout + 2
+        assert client.statistics().dials <= 2 * Limits().dialing.addresses
 
 
 async def test_a_peer_that_comes_itself_ends_the_dial(holes: list[str]) -> None:
@@ -86,7 +87,7 @@ async def test_a_peer_that_comes_itself_ends_the_dial(holes: list[str]) -> None:
         here.set_addresses(there.peer_id, holes)
         introduce(there, here)
         begun = trio.current_time()
-        nursery.start_soon(there._dialler.connect, here.peer_id)
+        nursery.start_soon(there._dialer.connect, here.peer_id)
         assert await here.call(there.peer_id, ECHO, "echo", b"x", timeout=PATIENCE) == b"x"
         assert trio.current_time() - begun < 1.0
         assert here.statistics().failed_dials == 0
@@ -95,7 +96,7 @@ async def test_a_peer_that_comes_itself_ends_the_dial(holes: list[str]) -> None:
 @pytest.mark.slow
 async def test_whoever_renews_its_addresses_without_end_is_not_dialled_without_end() -> None:
     """Else one member could have all nodes connect to anybody's port many times a second."""
-    async with open_host(PeerKey.generate(), limits=Limits(dial_grace=0)) as client:
+    async with open_host(PeerKey.generate(), limits=Limits(dialing=DialLimits(grace=0))) as client:
         peer = PeerKey.generate().peer_id
         client.set_addresses(peer, REFUSING)
         client.keep_connected({peer})
@@ -109,7 +110,7 @@ async def test_a_peer_that_moved_is_dialled_at_its_new_address_at_once() -> None
     """Whatever back-off its old one has earned."""
     async with (
         open_host(PeerKey.generate(), listen=[ANYWHERE]) as server,
-        open_host(PeerKey.generate(), limits=Limits(dial_grace=0, backoff_min=20)) as client,
+        open_host(PeerKey.generate(), limits=Limits(dialing=DialLimits(grace=0, backoff_min=20))) as client,
     ):
         client.set_addresses(server.peer_id, REFUSING)
         client.keep_connected({server.peer_id})
@@ -160,9 +161,9 @@ async def test_peers_that_never_answer_keep_nobody_waiting(holes: list[str]) -> 
     """As many as there are turns, each with eight black holes: the fifth peer's turn comes within a second."""
     async with (
         open_host(PeerKey.generate(), listen=[ANYWHERE]) as server,
-        open_host(PeerKey.generate(), limits=Limits(dial_grace=0)) as client,
+        open_host(PeerKey.generate(), limits=Limits(dialing=DialLimits(grace=0))) as client,
     ):
-        liars = {PeerKey.generate().peer_id for _ in range(Limits().dials)}
+        liars = {PeerKey.generate().peer_id for _ in range(Limits().dialing.at_once)}
         for liar in liars:
             client.set_addresses(liar, holes[:8])
         client.keep_connected(liars)
@@ -171,7 +172,7 @@ async def test_peers_that_never_answer_keep_nobody_waiting(holes: list[str]) -> 
         client.keep_connected(liars | {server.peer_id})
         begun = trio.current_time()
         await client.wait_connected(server.peer_id, PATIENCE)
-        assert trio.current_time() - begun <= Limits().dial_turn + 0.5
+        assert trio.current_time() - begun <= Limits().dialing.turn + 0.5
 
 
 async def test_a_tarpit_holds_a_turn_no_longer_than_a_black_hole() -> None:
@@ -181,18 +182,18 @@ async def test_a_tarpit_holds_a_turn_no_longer_than_a_black_hole() -> None:
     async with (
         listener,
         open_host(PeerKey.generate(), listen=[ANYWHERE]) as server,
-        open_host(PeerKey.generate(), limits=Limits(dial_grace=0)) as client,
+        open_host(PeerKey.generate(), limits=Limits(dialing=DialLimits(grace=0))) as client,
     ):
-        liars = {PeerKey.generate().peer_id for _ in range(2 * Limits().dials)}
+        liars = {PeerKey.generate().peer_id for _ in range(2 * Limits().dialing.at_once)}
         for liar in liars:
             client.set_addresses(liar, [tarpit])
         client.keep_connected(liars)
-        await eventually(lambda: client.statistics().dials >= Limits().dials)
+        await eventually(lambda: client.statistics().dials >= Limits().dialing.at_once)
         introduce(client, server)
         client.keep_connected(liars | {server.peer_id})
         begun = trio.current_time()
         await client.wait_connected(server.peer_id, PATIENCE)
-        assert trio.current_time() - begun <= 2 * Limits().dial_turn + 0.5
+        assert trio.current_time() - begun <= 2 * Limits().dialing.turn + 0.5
 
 
 # ----- private networks
@@ -218,7 +219,7 @@ async def test_a_host_of_the_public_network_dials_no_private_address(monkeypatch
             client.set_home(home)
             await pass_time(1)
             assert await client.call(server.peer_id, ECHO, "echo", b"x", timeout=PATIENCE) == b"x"
-            await client.part(server.peer_id)
+            await client.disconnect(server.peer_id)
 
 
 async def test_a_home_whose_name_stands_for_nothing_is_public(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,7 +289,7 @@ async def test_lookups_that_do_not_end_take_one_thread_a_peer_and_none_of_the_ot
         end.wait(PATIENCE)
         raise socket.gaierror(socket.EAI_AGAIN, "try again")
 
-    async with open_host(PeerKey.generate(), limits=Limits(dial_grace=0)) as client:
+    async with open_host(PeerKey.generate(), limits=Limits(dialing=DialLimits(grace=0))) as client:
         monkeypatch.setattr(resolver.stdlib_socket, "getaddrinfo", getaddrinfo)
         try:
             peers = [PeerKey.generate().peer_id for _ in range(3)]

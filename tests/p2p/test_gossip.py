@@ -11,6 +11,7 @@ from eigenkms.errors import InputError
 from eigenkms.p2p.gossip import Subscription
 from eigenkms.p2p.host import GOSSIP, GossipMessage, Host, Limits, open_host
 from eigenkms.p2p.identity import PeerId, PeerKey
+from eigenkms.p2p.limits import GossipLimits
 from tests.p2p.support import (
     ANYWHERE,
     ECHO,
@@ -25,7 +26,7 @@ from tests.p2p.support import (
 from tests.support.p2p_attackers import RawPeer, raw_peer
 from tests.support.waiting import PATIENCE, eventually
 
-MENDING = Limits(gossip_upkeep=0.1)
+MENDING = Limits(gossip=GossipLimits(upkeep=0.1))
 
 
 def everything(_origin: PeerId, _data: bytes) -> bool:
@@ -57,7 +58,7 @@ async def test_a_hundred_messages_in_a_row_all_arrive() -> None:
 
         assert {message.data.rstrip(b"\0") for message in got} == {b"%d" % i for i in range(100)}
         assert {(message.origin, message.forwarder) for message in got} == {(a.peer_id, a.peer_id)}
-        assert a.statistics().gossip_published == b.statistics().gossip_received == 100
+        assert a.statistics().gossip.published == b.statistics().gossip.received == 100
 
 
 async def test_a_message_travels_over_a_peer_that_both_know() -> None:
@@ -106,7 +107,7 @@ async def test_what_a_validator_made_of_a_message_goes_with_it() -> None:
 
         assert sorted((message.data, message.content) for message in got) == [(b"1", 1), (b"2", 2)]
         await eventually(lambda: sorted(asked) == sorted(said))
-        assert b.statistics().gossip_refused == 1
+        assert b.statistics().gossip.refused == 1
 
 
 async def test_a_message_published_before_the_peers_meet_arrives() -> None:
@@ -153,10 +154,10 @@ async def test_a_broken_gossip_stream_is_mended() -> None:
         inbox = b.subscribe(TOPIC, everything)
         await link(a, b)
         await gossiping(a, b)
-        (stream,) = a._topics._pubsub.peers.values()
+        (stream,) = a._gossip._pubsub.peers.values()
         await stream.reset()
         await a.publish(TOPIC, b"lost or replayed")
-        await eventually(lambda: list(a._topics._pubsub.peers.values()) not in ([], [stream]))
+        await eventually(lambda: list(a._gossip._pubsub.peers.values()) not in ([], [stream]))
         await a.publish(TOPIC, b"after")
 
         with trio.fail_after(PATIENCE):
@@ -219,8 +220,8 @@ async def test_a_validator_decides_and_a_broken_one_refuses(caplog: pytest.LogCa
             await a.publish(TOPIC, data)
 
         assert [each.data for each in await receive(inbox, 1)] == [b"good"]
-        assert b.statistics().gossip_refused >= 2
-        assert b.statistics().gossip_received == 1
+        assert b.statistics().gossip.refused >= 2
+        assert b.statistics().gossip.received == 1
     assert "validator of" in caplog.text
 
 
@@ -229,7 +230,9 @@ async def test_a_subscriber_that_sleeps_costs_the_newest_messages_and_they_are_c
     a_key, b_key = keys(2)
     async with (
         open_host(a_key, listen=[ANYWHERE], topics=[TOPIC]) as a,
-        open_host(b_key, listen=[ANYWHERE], topics=[TOPIC], limits=Limits(subscription=10)) as b,
+        open_host(
+            b_key, listen=[ANYWHERE], topics=[TOPIC], limits=Limits(gossip=GossipLimits(subscription=10))
+        ) as b,
     ):
         a.subscribe(TOPIC, everything)
         inbox = b.subscribe(TOPIC, everything)
@@ -237,9 +240,9 @@ async def test_a_subscriber_that_sleeps_costs_the_newest_messages_and_they_are_c
         await gossiping(a, b)
         for i in range(15):
             await a.publish(TOPIC, b"%d" % i)
-        await eventually(lambda: b.statistics().gossip_received == 15)
+        await eventually(lambda: b.statistics().gossip.received == 15)
 
-        assert b.statistics().gossip_dropped == 5
+        assert b.statistics().gossip.dropped == 5
         assert [each.data for each in await receive(inbox, 10)] == [b"%d" % i for i in range(10)]
 
 
@@ -273,7 +276,7 @@ async def test_gossip_runs_only_among_admitted_peers_and_follows_the_gate() -> N
         b.subscribe(TOPIC, everything)
         await link(a, b)
         await eventually(lambda: a.statistics().gated_streams > 0)
-        assert a.statistics().gossip_peers == 0
+        assert a.statistics().gossip.peers == 0
 
         operators.add(b.peer_id)
         await gossiping(a, b)
@@ -282,8 +285,8 @@ async def test_gossip_runs_only_among_admitted_peers_and_follows_the_gate() -> N
 
         operators.clear()
         await b.publish(TOPIC, b"shut out")
-        await eventually(lambda: a.statistics().gossip_peers == 0)
-        assert a.statistics().gossip_received == 1
+        await eventually(lambda: a.statistics().gossip.peers == 0)
+        assert a.statistics().gossip.received == 1
 
 
 async def test_four_hosts_hear_each_other() -> None:
@@ -296,7 +299,7 @@ async def test_four_hosts_hear_each_other() -> None:
             inbox = host.subscribe(TOPIC, everything)
             await eventually(lambda: len(hosts) == 4)
             await link(host, *(other for other in hosts if other is not host))
-            await eventually(lambda: host.statistics().gossip_peers == 3)
+            await eventually(lambda: host.statistics().gossip.peers == 3)
             for i in range(10):
                 await host.publish(TOPIC, b"%d/%d" % (index, i))
             got = {each.data for each in await receive(inbox, 30)}
@@ -414,7 +417,7 @@ async def test_crafted_gossip_of_an_admitted_peer_ends_nothing_and_delivers_noth
             await say(attacker, stream, rpc_pb2.RPC(publish=[signed(attacker_key, seqno=2, data=b"good")]))
 
             assert [each.data for each in await receive(inbox, 1)] == [b"good"]
-            assert server.statistics().gossip_received == 1
+            assert server.statistics().gossip.received == 1
         await serves_an_honest_client(server)
 
 
@@ -468,7 +471,7 @@ async def test_a_stranger_has_no_gossip_stream() -> None:
             await say(attacker, stream, rpc_pb2.RPC(publish=[signed(stranger)]))
             await eventually(lambda: server.statistics().gated_streams == 1)
 
-        assert server.statistics().gossip_received == 0
+        assert server.statistics().gossip.received == 0
         assert len(inbox) == 0
 
 
@@ -485,7 +488,7 @@ async def test_an_admitted_peer_cannot_speak_for_a_stranger_nor_for_us() -> None
                 await say(attacker, stream, rpc_pb2.RPC(publish=[signed(key)]))
 
             assert [each.origin for each in await receive(inbox, 1)] == [member.peer_id]
-        assert server.statistics().gossip_received == 1
+        assert server.statistics().gossip.received == 1
 
 
 async def test_the_address_book_hears_nothing_from_gossip() -> None:

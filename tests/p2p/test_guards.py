@@ -39,12 +39,14 @@ from eigenkms.p2p.connections import is_loopback
 from eigenkms.p2p.hardening import muxer as muxer_module
 from eigenkms.p2p.hardening import self_test, version_check
 from eigenkms.p2p.hardening.bounded_io import read_exactly
-from eigenkms.p2p.hardening.gossip import GuardedPubsub, GuardedRouter
+from eigenkms.p2p.hardening.gossip import GuardedPubsub
+from eigenkms.p2p.hardening.gossip_router import GuardedRouter
 from eigenkms.p2p.hardening.muxer import STREAM_BUFFER, GuardedYamux, PacedSession
 from eigenkms.p2p.hardening.queues import RPC_BYTES, BatchingRpcQueue, KeptMessages
 from eigenkms.p2p.hardening.streams import GuardedStream
 from eigenkms.p2p.host import Limits, PeerUnreachable, open_host
 from eigenkms.p2p.identity import PeerAddress, PeerId, PeerKey, TransportAddress
+from eigenkms.p2p.limits import ConnectionLimits, HandshakeLimits
 from eigenkms.p2p.listening.read_allowances import new_allowance
 from eigenkms.p2p.rpc.memory import MemoryPool
 from tests.p2p.support import (
@@ -190,7 +192,7 @@ async def test_p2_without_the_guard_a_host_accepts_only_so_many_connections_in_i
 
 async def test_p2_places_are_given_back() -> None:
     """With places for four, forty come and go, and one more is served."""
-    limits = Limits(clients=4, handshakes=4)
+    limits = Limits(connections=ConnectionLimits(clients=4), handshakes=HandshakeLimits(at_once=4))
     async with open_host(
         PeerKey.generate(), listen=[ANYWHERE], limits=limits, gate=lambda _, p: p == ECHO
     ) as server:
@@ -510,7 +512,13 @@ async def test_p9_who_overruns_the_window_loses_the_connection() -> None:
 async def stream_to_a_byte_now_and_then() -> AsyncIterator[GuardedStream]:
     """A stream to a peer that reads one byte of it every three seconds; 256 KiB, the first window, are written."""
     async with secured_pair() as (a, a_socket, b, _), trio.open_nursery() as nursery:
-        muxer = GuardedYamux(a, ID(b"x"), a_socket, Limits(keepalive_interval=1e6), MemoryPool(1 << 30))
+        muxer = GuardedYamux(
+            a,
+            ID(b"x"),
+            a_socket,
+            Limits(connections=ConnectionLimits(keepalive_interval=1e6)),
+            MemoryPool(1 << 30),
+        )
         nursery.start_soon(muxer.start)
         stream = await muxer.open_stream()
 
@@ -645,7 +653,7 @@ async def test_p13_a_host_goes_on_whomever_a_member_names() -> None:
     ):
         prune = prune_that_names(key, stranger.addresses[0].multiaddr)
         rpc = rpc_pb2.RPC(control=rpc_pb2.ControlMessage(prune=[prune]))
-        await host._topics._pubsub._take(ID(member.peer_id.raw), rpc)
+        await host._gossip._pubsub._take(ID(member.peer_id.raw), rpc)
         assert host.connected() == frozenset()
         assert stranger.statistics().accepted == 0
         with pytest.raises(SwarmException):
@@ -655,7 +663,7 @@ async def test_p13_a_host_goes_on_whomever_a_member_names() -> None:
 async def test_what_is_said_of_topics_that_nobody_has_is_not_remembered() -> None:
     """libp2p would keep each of them, for as long as the member likes."""
     async with open_host(PeerKey.generate(), topics=[TOPIC]) as host:
-        pubsub, member = host._topics._pubsub, ID(PeerKey.generate().peer_id.raw)
+        pubsub, member = host._gossip._pubsub, ID(PeerKey.generate().peer_id.raw)
         prunes = [rpc_pb2.ControlPrune(topicID=f"{i}", backoff=2**40) for i in range(100)]
         haves = [rpc_pb2.ControlIHave(topicID=f"{i}") for i in range(100)]
         ours = rpc_pb2.ControlPrune(topicID=TOPIC)
@@ -678,7 +686,7 @@ async def test_who_subscribes_again_and_again_is_sent_nothing_again() -> None:
         await link(host, member)
         await gossiping(host, member)
         await host.publish(TOPIC, bytes(1000))
-        pubsub, peer = host._topics._pubsub, ID(member.peer_id.raw)
+        pubsub, peer = host._gossip._pubsub, ID(member.peer_id.raw)
         changes = [rpc_pb2.RPC.SubOpts(subscribe=on, topicid=TOPIC) for on in (False, True)]
         async with pubsub._stream_locks.setdefault(pubsub.peers[peer], trio.Lock()):
             before = trio.lowlevel.current_statistics().tasks_living
@@ -693,7 +701,7 @@ async def test_an_rpc_has_so_many_messages() -> None:
     rpc = rpc_pb2.RPC(publish=[rpc_pb2.Message()] * 5000)
     async with open_host(PeerKey.generate(), topics=[TOPIC]) as host:
         with pytest.raises(MessageTooLarge):
-            await host._topics._pubsub._take(ID(b"member"), rpc)
+            await host._gossip._pubsub._take(ID(b"member"), rpc)
 
 
 # ----- gossip
@@ -953,9 +961,9 @@ async def test_sequence_numbers_do_not_repeat_after_a_quick_restart() -> None:
         each.seen_messages.stop()
 
     async with open_host(PeerKey.generate(), topics=["t"]) as first:
-        before = first._topics._pubsub.counter
+        before = first._gossip._pubsub.counter
     async with open_host(PeerKey.generate(), topics=["t"]) as second:
-        assert second._topics._pubsub.counter - before > 100_000
+        assert second._gossip._pubsub.counter - before > 100_000
 
 
 class SlowStream:
@@ -985,8 +993,8 @@ async def test_two_writers_of_one_stream_do_not_interleave() -> None:
     assert b"a" * 1000 not in await both(stock)
     stock.seen_messages.stop()
     async with open_host(PeerKey.generate(), topics=["t"]) as host:
-        assert isinstance(host._topics._pubsub, GuardedPubsub)
-        mixed = await both(host._topics._pubsub)
+        assert isinstance(host._gossip._pubsub, GuardedPubsub)
+        mixed = await both(host._gossip._pubsub)
         assert b"a" * 1000 in mixed
         assert b"b" * 1000 in mixed
 

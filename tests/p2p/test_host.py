@@ -9,16 +9,17 @@ import trio
 from eigenkms.errors import InputError
 from eigenkms.p2p.dialing import resolver
 from eigenkms.p2p.host import (
+    CallRefusedError,
     CallTimeout,
-    HostStopped,
+    HostStoppedError,
     Limits,
     PeerUnreachable,
     Request,
     RpcRefusal,
-    RpcRefused,
     open_host,
 )
 from eigenkms.p2p.identity import PeerId, PeerKey
+from eigenkms.p2p.limits import RpcLimits
 from tests.p2p.support import ANYWHERE, ECHO, HASTY, OPERATORS_ONLY, echo, introduce, keys, link
 from tests.support.waiting import PATIENCE, eventually, pass_time
 
@@ -99,7 +100,7 @@ async def test_a_refusal_reaches_the_caller_and_a_bug_does_not(caplog: pytest.Lo
         introduce(client, server)
         outcomes = []
         for method in ("refuse", "boom", "wrong-type", "too-long"):
-            with pytest.raises(RpcRefused) as caught:
+            with pytest.raises(CallRefusedError) as caught:
                 await client.call(server.peer_id, ECHO, method, b"", timeout=PATIENCE)
             outcomes.append((caught.value.code, caught.value.message))
 
@@ -126,7 +127,7 @@ async def test_a_handler_has_a_deadline() -> None:
         async with trio.open_nursery() as nursery:
 
             async def hanging() -> None:
-                with pytest.raises(RpcRefused, match="deadline"):
+                with pytest.raises(CallRefusedError, match="deadline"):
                     await client.call(server.peer_id, ECHO, "hang", b"", timeout=PATIENCE)
 
             nursery.start_soon(hanging)
@@ -194,7 +195,7 @@ async def test_no_more_than_the_limit_of_one_peer_is_carried_out_at_a_time() -> 
         running -= 1
         return request.body
 
-    greedy = Limits(in_flight=100)
+    greedy = Limits(rpc=RpcLimits(in_flight=100))
     async with (
         open_host(PeerKey.generate(), listen=[ANYWHERE]) as server,
         open_host(PeerKey.generate(), limits=greedy) as client,
@@ -408,8 +409,8 @@ async def test_ten_peers_are_parted_from_within_two_seconds() -> None:
 
 
 async def test_the_death_of_the_swarm_ends_the_context(caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever holds a host learns that it died: the body is cancelled and HostStopped raised."""
-    with pytest.raises(HostStopped, match="ZeroDivisionError"):  # noqa: PT012 - the context raises, not its body
+    """Whoever holds a host learns that it died: the body is cancelled and HostStoppedError raised."""
+    with pytest.raises(HostStoppedError, match="ZeroDivisionError"):  # noqa: PT012 - the context raises, not its body
         async with open_host(PeerKey.generate(), listen=[ANYWHERE]) as host:
 
             async def die() -> None:
@@ -469,7 +470,7 @@ async def test_a_refusal_cannot_write_on_the_callers_terminal() -> None:
     ):
         server.serve(ECHO, handler)
         introduce(client, server)
-        with pytest.raises(RpcRefused) as caught:
+        with pytest.raises(CallRefusedError) as caught:
             await client.call(server.peer_id, ECHO, "echo", b"", timeout=PATIENCE)
         assert caught.value.message == "?[2Jgone?and more"
 

@@ -14,6 +14,7 @@ import trio.testing
 from eigenkms.p2p.hardening.swarm import guard_streams
 from eigenkms.p2p.host import CallTimeout, Limits, PeerUnreachable, Request, open_host
 from eigenkms.p2p.identity import PeerId, PeerKey
+from eigenkms.p2p.limits import RpcLimits
 from eigenkms.p2p.rpc import framing
 from eigenkms.p2p.rpc.memory import REQUEST_COST, Hold, MemoryAccount, MemoryPool, PeerPlaces
 from tests.p2p.support import ANYWHERE, ECHO, echo, introduce, regular
@@ -96,12 +97,12 @@ async def test_a_peer_has_as_many_answers_under_way_as_requests() -> None:
             while (await read_frame(attacker.secured))[:3] != (WINDOW, RST, stream):
                 pass
         fit = (256 << 10) // 20_000
-        assert begun <= Limits().in_flight + fit + 1
+        assert begun <= Limits().rpc.in_flight + fit + 1
 
 
 async def test_all_strangers_together_hold_what_their_pool_has() -> None:
     """Twelve hold 150 kB each: whoever holds most is cut off for the next, and a client that holds little is not."""
-    limits = Limits(strangers=MIB)
+    limits = Limits(rpc=RpcLimits(strangers=MIB))
     async with (
         open_host(PeerKey.generate(), listen=[ANYWHERE], gate=clients_only, limits=limits) as server,
         regular(server) as honest,
@@ -113,10 +114,10 @@ async def test_all_strangers_together_hold_what_their_pool_has() -> None:
             attacker = await stack.enter_async_context(raw_peer(server.addresses[0]))
             for _ in range(2):
                 await attacker.data(await attacker.open(ECHO), request(1, bytes(60_000))[:-1])
-            assert server.statistics().held_for_strangers <= limits.strangers
+            assert server.statistics().held_for_strangers <= limits.rpc.strangers
         await eventually(lambda: server.statistics().cut_strangers >= 4)
         await honest.is_served()
-        assert limits.strangers // 2 < server.statistics().held_for_strangers <= limits.strangers
+        assert limits.rpc.strangers // 2 < server.statistics().held_for_strangers <= limits.rpc.strangers
 
 
 async def test_answers_that_find_no_room_are_refusals() -> None:
@@ -131,7 +132,7 @@ async def test_answers_that_find_no_room_are_refusals() -> None:
             stream = await attacker.open(ECHO)
             await attacker.data(stream, b"".join(request(i) for i in range(6)))
             await eventually(lambda: server.statistics().requests_served == 6)
-            assert server.statistics().held_for_strangers <= Limits().client_held + (64 << 10)
+            assert server.statistics().held_for_strangers <= Limits().rpc.client_held + (64 << 10)
             await attacker.frame(WINDOW, 0, stream, 8 * MIB)
             answers = await frames_of(attacker, 6)
         await eventually(lambda: server.statistics().held_for_strangers == 0)
@@ -187,9 +188,9 @@ async def test_requests_to_a_member_that_does_not_read_hold_what_one_peer_may() 
         async with trio.open_nursery() as nursery:
             for _ in range(32):
                 nursery.start_soon(ask)
-            places = host._sessions.get(member.peer_id, ECHO)._places
+            places = host._rpc_client.get(member.peer_id, ECHO)._places
             await eventually(lambda: places.held > 6 * MIB)
-            assert places.held <= Limits().held
+            assert places.held <= Limits().rpc.held
         await eventually(lambda: places.held <= MIB + framing.ENVELOPE)
 
 

@@ -11,13 +11,14 @@ import trio
 
 from eigenkms.p2p.host import Host, Limits, open_host
 from eigenkms.p2p.identity import PeerId, PeerKey
+from eigenkms.p2p.limits import HandshakeLimits
 from eigenkms.p2p.listening.handshake_turns import BUCKETS, HandshakeTurns, OperatorAddresses
 from eigenkms.p2p.prefixes import prefix_of
 from tests.p2p.support import ANYWHERE, ECHO, NEWCOMER_STEPS, echo, introduce, regular, steps_of_call
 from tests.support.p2p_attackers import NOISE_HELLO, connect
 from tests.support.waiting import PATIENCE, eventually, pass_time
 
-LIMITS = Limits(upgrade_timeout=1.0)
+LIMITS = Limits(handshakes=HandshakeLimits(upgrade_timeout=1.0))
 """The default, with an early end for handshakes that do not go on."""
 
 

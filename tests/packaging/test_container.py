@@ -148,7 +148,7 @@ class Notified:
             self.told.append(datagram.decode())
 
     def close(self) -> None:
-        SystemdNotifier({"NOTIFY_SOCKET": str(self.path)}).tell("CLOSE=1")
+        SystemdNotifier({"NOTIFY_SOCKET": str(self.path)}).notify("CLOSE=1")
         self._reader.join()
         self._socket.close()
 

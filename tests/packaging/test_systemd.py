@@ -60,7 +60,11 @@ def test_the_unit_bounds_memory_above_what_strangers_may_fill() -> None:
     assert unit == {"MemoryMax": "1536M", "MemorySwapMax": "0", "TasksMax": "256"}
     limits = Limits()
     http = 2 * (LARGE_BYTES + ServerLimits().connections * SMALL_BYTES)
-    strangers = limits.strangers + (limits.clients + limits.handshakes) * OF_A_CONNECTION + http
+    strangers = (
+        limits.rpc.strangers
+        + (limits.connections.clients + limits.handshakes.at_once) * OF_A_CONNECTION
+        + http
+    )
     assert AT_REST + strangers < 3 << 28, "half is left for members and rotations, at least"
 
 

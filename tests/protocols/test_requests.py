@@ -15,7 +15,7 @@ import pytest
 
 from eigenkms.crypto import bls, bn254, sealing
 from eigenkms.crypto.hashing import be32, keccak256
-from eigenkms.crypto.identities import identity_of, identity_v2
+from eigenkms.crypto.ibe_identities import identity_of, identity_v2
 from eigenkms.errors import EigenKmsError, VerificationError
 from eigenkms.protocols.wire.canary_request import CanaryRequest, decode_canary_request
 from eigenkms.protocols.wire.client_rpc import (

@@ -1,6 +1,6 @@
 """One simulated operator: the real machine while it is up, a disk always.
 
-A step is carried out as the real engine does it (eigenkms/node/engine.py): what must outlive a crash is committed first, one
+A step is carried out as the real engine does it (eigenkms/node/engine): what must outlive a crash is committed first, one
 transaction for each session and one for each other thing; only when all of them are durable is anything of the step sent. A
 crash falls between two transactions, or between two frames: a transaction that was not committed is lost as a whole.
 

@@ -1,4 +1,6 @@
-"""Random stories (tests/sim/story.py), the same seeds in every run. For more of them, and from elsewhere:
+"""Random stories (``tests/sim/story.py``), the same seeds in every run.
+
+This command runs more of them, from another seed:
 
 ``EIGENKMS_SEEDS=5000 EIGENKMS_FIRST_SEED=100000 pytest tests/sim/test_stories.py``, or ``python -m tests.sim.run --help``.
 """

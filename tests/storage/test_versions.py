@@ -24,9 +24,9 @@ from eigenkms.storage.store_reader import read_store
 from eigenkms.storage.writer_version import RELEASE_NAME, read_release
 from tests.protocols.test_release_log import HEADER, release
 from tests.storage.conftest import PASSWORD, open_store, session
+from tests.storage.test_audit_log import open_log, sign, verified
 from tests.storage.test_golden import HASH, NUMBER, SECRET, example, schema
-from tests.storage.test_releases import open_log, sign, verified
-from tests.storage.test_spent import LATER, spend
+from tests.storage.test_replay_cache import LATER, spend
 from tests.support.waiting import PATIENCE
 
 GOLDEN = Path(__file__).parent / "golden"

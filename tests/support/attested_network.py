@@ -7,11 +7,10 @@ from pathlib import Path
 
 from eigenkms.applications import Application, AppRelease, AppStatus
 from eigenkms.attestation.ecdsa import Ecdsa
-from eigenkms.attestation.interface import AttestationRefused, Method
+from eigenkms.attestation.interface import AttestationRefusedError, Method
 from eigenkms.client.attesters import Attester
 from eigenkms.node.authorisation.pipeline import Authoriser
 from eigenkms.node.authorisation.policy import Policy
-from eigenkms.node.network.client_handlers import explain
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Host, Request
 from eigenkms.protocols.wire import rpc_methods
@@ -58,8 +57,8 @@ class Guarded(Keeper):
             self.seen.append((operator.address, asked))
             try:
                 await self.policies[operator.address].authorise(asked)
-            except AttestationRefused as error:
-                raise RpcRefusal(error.code, explain(error)) from error
+            except AttestationRefusedError as error:
+                raise RpcRefusal(error.code, error.one_line) from error
         return await super().answer(operator, request)
 
 

@@ -99,4 +99,7 @@ def page(name: str) -> Page:
     return Page(ROOT / name)
 
 
-PAGES = [page("README.md"), page("CHANGELOG.md"), *(Page(p) for p in sorted((ROOT / "docs").glob("*.md")))]
+PAGES = [
+    *(page(f"{name}.md") for name in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")),
+    *(Page(p) for p in sorted((ROOT / "docs").glob("*.md"))),
+]

@@ -17,7 +17,7 @@ from eigenkms.client.api import Client, ClientSettings
 from eigenkms.crypto import bls, bn254, pvss
 from eigenkms.crypto.feldman import combine_commitments
 from eigenkms.crypto.hashing import be64, keccak256
-from eigenkms.crypto.identities import Identity
+from eigenkms.crypto.ibe_identities import Identity
 from eigenkms.crypto.scalars import SecretScalar, coordinate, lagrange_at_zero, threshold
 from eigenkms.crypto.shamir import Polynomial, combine_shares
 from eigenkms.errors import ChainError

@@ -24,10 +24,12 @@ import trio
 
 from eigenkms.cli import main as cli
 from eigenkms.devnet.engines.launch import EngineName, find_anvil
-from eigenkms.devnet.network import Devnet, open_network
-from eigenkms.devnet.node_processes import Access, DevnetOperator, Timing
+from eigenkms.devnet.network import Devnet
+from eigenkms.devnet.node_config import Access, Timing
 from eigenkms.devnet.nurseries import open_scope
+from eigenkms.devnet.operators import DevnetOperator
 from eigenkms.devnet.ports import free_ports
+from eigenkms.devnet.provisioning import open_network
 from eigenkms.errors import EigenKmsError, InputError
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerKey, parse_address
@@ -226,7 +228,7 @@ class LiveNetwork:
 
     def has_certified(self, index: int) -> bool:
         """Whether the running process took the certificate of a key."""
-        return self.network.nodes[index].has_said("certified")
+        return self.network.nodes[index].has_logged("certified")
 
     def stop(self, *indexes: int, number: signal.Signals = signal.SIGTERM) -> list[int]:
         """Send a signal to these operators and wait for the end of them all; their exit codes."""
@@ -348,6 +350,16 @@ class LiveNetwork:
                 return await eventually(fulfilled, lambda: f"operator {index + 1} says {last}")
 
         return self.loop.run(wait)
+
+    def wait_share(self, index: int, *, at_rest: bool = False) -> dict[str, Any]:
+        """Its status once it holds its share of the newest version: for moments after each certificate it does not. No boundary is
+        made for it. ``at_rest``: once no session is under way either, so that it can be stopped while it holds its share.
+        """
+
+        def holds(status: dict[str, Any]) -> bool:
+            return status["share"] and not (at_rest and status["phase"] in ("dealing", "voting"))
+
+        return self.wait_status(index, holds, still=PATIENCE)
 
     def wait_event(self, index: int, name: str) -> dict[str, Any]:
         """The last event of that name that the running process of an operator logged, once there is one."""

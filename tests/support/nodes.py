@@ -11,9 +11,10 @@ from eigenkms.chain.anchor import Anchor
 from eigenkms.chain.config import Finality
 from eigenkms.config.node import NodeConfig
 from eigenkms.crypto.keystore import ScryptCost
-from eigenkms.node.app import Node, NodeKeys
 from eigenkms.node.authorisation.policy import Policy
 from eigenkms.node.issuer import PartialSignatureIssuer
+from eigenkms.node.monitor.recent_warnings import RecentWarnings
+from eigenkms.node.resources import NodeKeys, NodeResources
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Request
 from eigenkms.p2p.identity import PeerId
@@ -27,6 +28,7 @@ from eigenkms.storage.store import Store, StoreIdentity, VersionRow
 from eigenkms.types import OperatorAddress
 from tests.protocols.support import counter_rng
 from tests.support.fake_network import ANYWHERE, CHAIN, CLUSTER, FakeNetwork, Honest, KeyVersion, Operator
+from tests.support.local_node import LocalNode
 
 CHEAP = ScryptCost(n=2, r=1, p=1)
 PASSWORD = "correct horse"
@@ -75,15 +77,18 @@ def a_node(
     key: Any = None,
     deciding: Policy | None = None,
     anchor: Anchor | None = None,
+    recent: RecentWarnings | None = None,
     **changes: Any,
-) -> Iterator[Node]:
+) -> Iterator[LocalNode]:
     """The node of one operator, not running; its store is closed at the end."""
     operator = network.operators[index]
     keys = NodeKeys(key or operator.key, operator.peer, PASSWORD)
     with open_store(folder, operator.address) as store, closing(open_log(network, index, folder)) as log:
         config = make_config(network, index, folder, **changes)
-        policy, releaser = deciding or Policy(config.policy.mode), PartialSignatureIssuer(log, operator.key)
-        yield Node(config, keys, CLUSTER, network.chain, store, policy, releaser, anchor=anchor)  # type: ignore[arg-type]
+        policy, issuer = deciding or Policy(config.policy.mode), PartialSignatureIssuer(log, operator.key)
+        chain: Any = network.chain
+        resources = NodeResources(config, keys, CLUSTER, chain, store, policy, issuer, anchor)
+        yield LocalNode(resources, operator.record([]), recent)
 
 
 def open_log(network: FakeNetwork, index: int, folder: Path) -> AuditLog:

@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from joserfc import jws
 from joserfc.jwk import RSAKey
 
-from eigenkms.attestation.interface import AttestationRefused
+from eigenkms.attestation.interface import AttestationRefusedError
 from eigenkms.attestation.jwks import KeySet, parse_key_set
 from eigenkms.protocols.wire.authorisation import Refusal
 
@@ -50,7 +50,9 @@ class FetchedKeys:
     async def find(self, kid: str, alg: str) -> RSAKey:
         key = self.keys.find(kid, alg)
         if key is None:
-            raise AttestationRefused(Refusal.UNKNOWN_KEY, "no key of the issuer", hint="use another token")
+            raise AttestationRefusedError(
+                Refusal.UNKNOWN_KEY, "no key of the issuer", hint="use another token"
+            )
         return key
 
 

@@ -1,9 +1,10 @@
-"""The contracts of a development chain, and the commitment registry: own source in ``src``, compiled artefacts in ``artifacts``.
+"""The contracts of a development chain, and the commitment registry.
 
-They offer the part of EigenLayer's interface that the network uses, with the same names, events, errors and order of
-checks. What they leave out: delegation, stake, slashing, appointed callers, contract (ERC-1271) signers and upgradeable
-proxies. The AppController has the functions that are read, and its event, as the deployed one has them; errors, and who may
-change what, are its own. The artefacts are what scripts/build-contracts makes of the sources, to the byte.
+Their source is in ``src``, the compiled artefacts are in ``artifacts``. They offer the part of EigenLayer's interface that
+the network uses, with the same names, events, errors and order of checks. They leave out delegation, stake, slashing,
+appointed callers, contract (ERC-1271) signers and upgradeable proxies. The AppController has the functions that are read, and
+its event, as the deployed one has them; errors, and who may change what, are its own. The artefacts are what
+scripts/build-contracts makes of the sources, to the byte.
 """
 
 import json

@@ -1,1 +1,1 @@
-"""What the verbs share; each verb is a module of the package above."""
+"""Options, files, passwords, tables and signals that the verbs share."""

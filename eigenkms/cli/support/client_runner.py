@@ -161,7 +161,7 @@ def checked_app_id(settings: Settings, *, exact: bool = False) -> AppId:
     """
     from eigenkms.crypto.app_ids import canonical, is_nearly_address
     from eigenkms.crypto.ibe import MIN_APP_ID_BYTES
-    from eigenkms.crypto.identities import app_id_bytes
+    from eigenkms.crypto.ibe_identities import app_id_bytes
     from eigenkms.protocols.wire.client_rpc import MAX_APP_ID_BYTES
 
     app_id: str = settings.require("app_id")

@@ -1,4 +1,4 @@
-"""Plans of ``chain.operator_registry`` shown, confirmed and sent: what every verb does that sends transactions for an operator."""
+"""Show, confirm and send plans of ``chain.operator_registry``, for every verb that does."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -14,7 +14,8 @@ from eigenkms.cli.support.output import note, print_result, warn
 from eigenkms.errors import InputError
 
 if TYPE_CHECKING:
-    from eigenkms.chain.operator_registry import OperatorRegistry, Plan, TransactionStep
+    from eigenkms.chain.operator_plan import Plan, TransactionStep
+    from eigenkms.chain.operator_registry import OperatorRegistry
     from eigenkms.chain.registration import Call
     from eigenkms.chain.transactions import Receipt, Sender
     from eigenkms.config.settings import Settings
@@ -107,7 +108,7 @@ def _outcome(reason: str | None) -> str:
 
 async def _confirm(plan: "Plan", fee: int, manner: SendOptions) -> None:
     """Say what will be sent, and ask once. Raises InputError where nobody can be asked, or the answer is no."""
-    from eigenkms.chain.values import ether, hexed
+    from eigenkms.chain.rpc_values import format_ether, to_hex
     from eigenkms.cli.support.prompts import agrees
 
     for step in plan.steps:
@@ -116,9 +117,9 @@ async def _confirm(plan: "Plan", fee: int, manner: SendOptions) -> None:
         warn(plan.warning)
     if manner.yes or not plan.calls:
         return
-    cost = ether(plan.gas * fee)
+    cost = format_ether(plan.gas * fee)
     agreed = await agrees(
-        f"send {_counted(plan)} from {hexed(plan.account)}, for at most {cost} ether at the present price of gas?"
+        f"send {_counted(plan)} from {to_hex(plan.account)}, for at most {cost} ether at the present price of gas?"
     )
     if agreed is None:
         raise InputError(
@@ -137,7 +138,7 @@ def _counted(plan: "Plan") -> str:
 
 async def _send(sender: "Sender", plan: "Plan") -> dict[str, "Receipt"]:
     from eigenkms.chain.registration import perform
-    from eigenkms.chain.values import hexed
+    from eigenkms.chain.rpc_values import to_hex
 
     receipts = {}
     for step in plan.steps:
@@ -145,7 +146,7 @@ async def _send(sender: "Sender", plan: "Plan") -> dict[str, "Receipt"]:
             note(f"{step.name}: sending …")
             receipt = receipts[step.name] = await perform(sender, step.call)
             note(
-                f"{step.name}: in block {receipt.block_number}, transaction {hexed(receipt.transaction_hash)}"
+                f"{step.name}: in block {receipt.block_number}, transaction {to_hex(receipt.transaction_hash)}"
             )
     return receipts
 
@@ -154,11 +155,11 @@ def _facts(
     plan: "Plan", chain_id: int, fee: int, receipts: dict[str, "Receipt"], simulated: dict[str, str] | None
 ) -> dict[str, Any]:
     """As ``--json`` prints them (docs/cli.md, operator)."""
-    from eigenkms.chain.values import hexed
+    from eigenkms.chain.rpc_values import to_hex
 
     return {
         "action": plan.action,
-        "account": hexed(plan.account),
+        "account": to_hex(plan.account),
         "chain_id": chain_id,
         "sent": simulated is None,
         "steps": [_step_facts(step, fee, receipts.get(step.name), simulated) for step in plan.steps],
@@ -172,7 +173,7 @@ def _facts(
 def _step_facts(
     step: "TransactionStep", fee: int, receipt: "Receipt | None", simulated: dict[str, str] | None
 ) -> dict[str, Any]:
-    from eigenkms.chain.values import hexed
+    from eigenkms.chain.rpc_values import to_hex
 
     facts: dict[str, Any] = {"step": step.name, "skipped": step.done or None}
     if step.call is not None:
@@ -181,7 +182,7 @@ def _step_facts(
         facts["simulation"] = simulated[step.name]
     if receipt is not None:
         facts |= {
-            "transaction": hexed(receipt.transaction_hash),
+            "transaction": to_hex(receipt.transaction_hash),
             "block": receipt.block_number,
             "gas_used": receipt.gas_used,
         }
@@ -189,14 +190,14 @@ def _step_facts(
 
 
 def _call_facts(call: "Call", fee: int) -> dict[str, Any]:
-    from eigenkms.chain.values import hexed
+    from eigenkms.chain.rpc_values import to_hex
 
     return {
         "contract": call.contract,
-        "to": hexed(call.to),
+        "to": to_hex(call.to),
         "function": call.function.signature,
         "arguments": [_plain(argument) for argument in call.arguments],
-        "calldata": hexed(call.data),
+        "calldata": to_hex(call.data),
         "gas": call.gas,
         "max_cost_wei": call.gas * fee,
     }
@@ -215,7 +216,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     """The same for people; of calls that were not sent, all there is."""
     import json
 
-    from eigenkms.chain.values import ether
+    from eigenkms.chain.rpc_values import format_ether
 
     lines = []
     for step in facts["steps"]:
@@ -232,11 +233,11 @@ def _lines(facts: dict[str, Any]) -> list[str]:
                 f"  function   {step['function']}",
                 *(f"  argument   {json.dumps(argument)}" for argument in step["arguments"]),
                 f"  calldata   {step['calldata']}",
-                f"  gas        at most {step['gas']}, {ether(step['max_cost_wei'])} ether",
+                f"  gas        at most {step['gas']}, {format_ether(step['max_cost_wei'])} ether",
             ]
     if not facts["sent"]:
         lines.append(
-            f"nothing was sent; all of it costs at most {ether(facts['max_cost_wei'])} ether at the present price of gas"
+            f"nothing was sent; all of it costs at most {format_ether(facts['max_cost_wei'])} ether at the present price of gas"
         )
     return [*lines, *(facts["notes"] if facts["sent"] else ())]
 

@@ -21,7 +21,10 @@ NAMES = ("auto", "native", "py_ecc")
 
 @dataclass(frozen=True, slots=True)
 class Backends:
-    """One implementation for each curve. ``fallbacks``: for a curve on py_ecc by necessity, why."""
+    """One implementation for each curve.
+
+    ``fallbacks``: for a curve on py_ecc by necessity, why.
+    """
 
     bls12381: Bls12381
     bn254: Bn254
@@ -68,7 +71,7 @@ Curve = TypeVar("Curve")
 
 
 def _first_good(native: Callable[[], Curve], reference: Callable[[], Curve]) -> tuple[Curve, str]:
-    """The native backend and "", or the reference and the reason why not the native one."""
+    """Return the native backend and "", or the reference and the reason why not the native one."""
     try:
         return native(), ""
     except (ImportError, SelfTestError) as error:
@@ -76,8 +79,9 @@ def _first_good(native: Callable[[], Curve], reference: Callable[[], Curve]) -> 
 
 
 def load(name: str) -> Backends:
-    """The backends called ``auto``, ``native`` or ``py_ecc``, self-tested. InputError if the name is
-    unknown or native ones are missing.
+    """Return the backends called ``auto``, ``native`` or ``py_ecc``, self-tested.
+
+    Raises InputError if the name is unknown or native ones are missing.
     """
     if name == "py_ecc":
         return Backends(_reference_bls12381(), _reference_bn254())
@@ -103,12 +107,12 @@ class _BackendChoice:
 
 
 def bls12381() -> Bls12381:
-    """The BLS12-381 backend in use."""
+    """Return the BLS12-381 backend in use."""
     return _BackendChoice.current.bls12381
 
 
 def bn254() -> Bn254:
-    """The BN254 backend in use."""
+    """Return the BN254 backend in use."""
     return _BackendChoice.current.bn254
 
 
@@ -131,7 +135,10 @@ def select(chosen: str | Backends) -> None:
 
 @contextmanager
 def use(chosen: str | Backends) -> Iterator[Backends]:
-    """Use these backends inside the block, in the whole process; the former ones again after it."""
+    """Use these backends inside the block, in the whole process.
+
+    The former ones again after it.
+    """
     former = _BackendChoice.current
     select(chosen)
     try:

@@ -16,8 +16,9 @@ _TAG = b"eigenkms/blind/1"
 def blinded_mul(
     mul: Callable[[Point, int], Point], point: Point, encoding: bytes, scalar: int, order: int
 ) -> Point:
-    """``scalar·point`` by two multiplications with scalars in 1..order-1. ``encoding`` is the point's,
-    ``mul`` the library's.
+    """``scalar·point`` by two multiplications with scalars in 1..order-1.
+
+    ``encoding`` is the point's, ``mul`` the library's.
     """
     secret = (scalar % order).to_bytes(32, "big")
     rho = 1 + hash_to_int(order - 1, _TAG, secret, encoding)

@@ -20,8 +20,9 @@ _B2: Fp2 = (27 * _NINE_PLUS_I_INVERSE % P, -3 * _NINE_PLUS_I_INVERSE % P)
 
 
 def read_g1(encoding: bytes) -> tuple[int, int]:
-    """(x, y) of a point on ``y² = x³ + 3``; InvalidPoint otherwise. The curve is the group: its cofactor is
-    1.
+    """(x, y) of a point on ``y² = x³ + 3``; InvalidPoint otherwise.
+
+    The curve is the group: its cofactor is 1.
     """
     if len(encoding) != BN_G1_SIZE:
         raise InvalidPoint(f"decode point: {len(encoding)} bytes, not {BN_G1_SIZE}")
@@ -32,8 +33,9 @@ def read_g1(encoding: bytes) -> tuple[int, int]:
 
 
 def read_g2(encoding: bytes) -> tuple[Fp2, Fp2]:
-    """(x, y) of a point on the twist ``y² = x³ + 3/(9+i)``; InvalidPoint otherwise. The subgroup is not
-    checked.
+    """(x, y) of a point on the twist ``y² = x³ + 3/(9+i)``; InvalidPoint otherwise.
+
+    The subgroup is not checked.
     """
     if len(encoding) != BN_G2_SIZE:
         raise InvalidPoint(f"decode point: {len(encoding)} bytes, not {BN_G2_SIZE}")

@@ -57,8 +57,9 @@ class PairingCurve(Protocol):
         """−G2: with it ``e(σ, G2) = e(H, Y)`` is the product check ``e(σ, −G2)·e(H, Y) = 1``."""
 
     def decode_g1(self, encoding: bytes, *, infinity: bool = False) -> Point:
-        """Strict, as the module says; raises InvalidPoint. With ``infinity`` its canonical encoding is
-        accepted as well.
+        """Strict, as the module says; raises InvalidPoint.
+
+        With ``infinity`` its canonical encoding is accepted as well.
         """
 
     def decode_g2(self, encoding: bytes, *, infinity: bool = False) -> Point: ...
@@ -68,7 +69,10 @@ class PairingCurve(Protocol):
     def encode_g2(self, point: Point) -> bytes: ...
 
     def msm_g1(self, points: Sequence[Point], scalars: Sequence[int]) -> Point:
-        """``Σ scalars[i]·points[i]``, in variable time; ValueError when the lengths differ."""
+        """``Σ scalars[i]·points[i]``, in variable time.
+
+        Raises ValueError when the lengths differ.
+        """
 
     def msm_g2(self, points: Sequence[Point], scalars: Sequence[int]) -> Point: ...
 
@@ -78,7 +82,7 @@ class PairingCurve(Protocol):
     def secret_mul_g2(self, point: Point, scalar: int) -> Point: ...
 
     def pairing_check(self, pairs: Sequence[tuple[Point, Point]]) -> bool:
-        """Whether ``Π e(a, b) = 1`` over the pairs (a in G1, b in G2)."""
+        """Return whether ``Π e(a, b) = 1`` over the pairs (a in G1, b in G2)."""
 
 
 class Bls12381(PairingCurve, Protocol):
@@ -106,11 +110,17 @@ class Bn254(PairingCurve, Protocol):
     """BN254 (alt_bn128), as the EVM's precompiles have it."""
 
     def hash_to_g1(self, digest: bytes) -> Point:
-        """EigenLayer's try-and-increment from a 32-byte digest; in variable time, for public digests."""
+        """EigenLayer's try-and-increment from a 32-byte digest.
+
+        In variable time, for public digests.
+        """
 
 
 def check_dst(dst: bytes) -> bytes:
-    """RFC 9380, section 5.3.1: 1..255 bytes. Libraries differ on longer tags, so none is let through."""
+    """RFC 9380, section 5.3.1: 1..255 bytes.
+
+    Libraries differ on longer tags, so none is let through.
+    """
     if not 1 <= len(dst) <= 255:
         raise ValueError(f"domain separation tag has {len(dst)} bytes, not 1..255")
     return dst
@@ -125,7 +135,9 @@ def check_same_length(points: Sequence[Point], scalars: Sequence[int]) -> None:
 def decode_compressed(
     encoding: bytes, size: int, load: Callable[[bytes], Point], save: Callable[[Point], bytes]
 ) -> Point:
-    """Decode a compressed BLS12-381 point strictly; ``load`` checks curve and subgroup and raises ValueError.
+    """Decode a compressed BLS12-381 point strictly.
+
+    ``load`` checks curve and subgroup and raises ValueError.
 
     Re-encoding refuses what some libraries let pass as infinity: ``ff…ff``, ``e0 00…``, ``c0 00…01``.
     """

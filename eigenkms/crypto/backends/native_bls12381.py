@@ -27,7 +27,10 @@ from eigenkms.crypto.scalars import R
 
 
 class _Dual:
-    """One group element in the form of either library, the other made on demand. Always in the subgroup."""
+    """One group element in the form of either library, the other made on demand.
+
+    Always in the subgroup.
+    """
 
     __slots__ = ("_ark", "_blst")
     ARK: ClassVar[Any]
@@ -157,7 +160,7 @@ def _msm(group: type[_Dual], points: Sequence[Point], scalars: Sequence[int]) ->
 
 
 def _sum_of_products(points: Sequence[Point], factors: Sequence[int]) -> Any:
-    """Each product by blst: for few points faster than arkworks' algorithm for many."""
+    """Return each product by blst: for few points faster than arkworks' algorithm for many."""
     pairs = zip(points, factors, strict=True)
     products = [point.blst if factor == 1 else point.blst.scalar_mul(factor) for point, factor in pairs]
     return sum(products[1:], start=products[0])

@@ -25,7 +25,10 @@ from eigenkms.crypto.backends.interface import (
 
 
 class NativeBn254:
-    """The ``Bn254`` interface over zksnake. Secret multiplications are blinded, not constant time."""
+    """The ``Bn254`` interface over zksnake.
+
+    Secret multiplications are blinded, not constant time.
+    """
 
     name: Final = "zksnake"
     order: Final = N

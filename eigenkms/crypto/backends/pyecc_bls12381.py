@@ -120,15 +120,17 @@ def _msm(zero: Point, points: Sequence[Point], scalars: Sequence[int]) -> Point:
 
 
 def _conjugate(f: Any) -> Any:
-    """f^(p⁶): the sign of the odd powers of w changes. On the unit circle, where reduced pairings lie, this
-    is 1/f.
+    """f^(p⁶): the sign of the odd powers of w changes.
+
+    On the unit circle, where reduced pairings lie, this is 1/f.
     """
     return curve.FQ12([-c if k % 2 else c for k, c in enumerate(f.coeffs)])
 
 
 def _gt_bytes(f: Any) -> bytes:
-    """py_ecc writes Fp12 as a polynomial in w with ``u = w⁶ − 1``; the wire wants it in the tower, highest
-    coefficient first.
+    """py_ecc writes Fp12 as a polynomial in w with ``u = w⁶ − 1``.
+
+    The wire wants it in the tower, highest coefficient first.
     """
     coefficients = [int(c) for c in f.coeffs]
     limbs = []

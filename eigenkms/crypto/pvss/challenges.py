@@ -57,7 +57,7 @@ def statement(
 
 
 @dataclass(frozen=True, slots=True)
-class Masked:
+class MaskedTranscript:
     """The transcript once the masks are fixed, and the bits drawn then."""
 
     transcript: ProofTranscript
@@ -65,19 +65,21 @@ class Masked:
     """For each digit, recipient by recipient, REPETITIONS bytes that are 0 or 1."""
 
 
-def after_masks(stated: ProofTranscript, base: bytes, masks: Sequence[bytes], digits: int) -> Masked:
-    """The bits e_ikj of so many digits."""
+def after_masks(
+    stated: ProofTranscript, base: bytes, masks: Sequence[bytes], digits: int
+) -> MaskedTranscript:
+    """Return the bits e_ikj of so many digits."""
     transcript = stated.absorb(b"masks", base, *masks)
     drawn = transcript.challenge(b"bits", digits * BITS_SIZE)
     expanded = b"".join(map(_BITS_OF.__getitem__, drawn))
-    return Masked(
+    return MaskedTranscript(
         transcript,
         tuple(expanded[i : i + REPETITIONS] for i in range(0, len(expanded), REPETITIONS)),
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Weighed:
+class WeightedTranscript:
     """The transcript once the masked sums are fixed, and the weights drawn then."""
 
     transcript: ProofTranscript
@@ -89,17 +91,22 @@ class Weighed:
     """c_ik = Σ_j ω_j·e_ikj, of the digits, recipient by recipient."""
 
 
-def after_responses(masked: Masked, responses: Sequence[int], recipients: int) -> Weighed:
-    """The weights of the linear proof. OverflowError for a response of more than 5 bytes."""
+def after_responses(
+    masked: MaskedTranscript, responses: Sequence[int], recipients: int
+) -> WeightedTranscript:
+    """Return the weights of the linear proof.
+
+    Raises OverflowError for a response of more than 5 bytes.
+    """
     transcript = masked.transcript.absorb(b"responses", *map(encode_response, responses))
     omega = transcript.weights(b"omega", REPETITIONS, WEIGHT_SIZE)
     gamma = transcript.weights(b"gamma", recipients, WEIGHT_SIZE)
     combined = [sum(compress(omega, bits)) for bits in masked.bits]
     rows = [combined[i : i + CHUNKS] for i in range(0, len(combined), CHUNKS)]
-    return Weighed(transcript, omega, gamma, rows)
+    return WeightedTranscript(transcript, omega, gamma, rows)
 
 
-def linear_challenge(weighed: Weighed, announcements: Announcements) -> int:
+def linear_challenge(weighed: WeightedTranscript, announcements: Announcements) -> int:
     """χ, the challenge of the linear proof."""
     transcript = weighed.transcript.absorb(b"announcements", announcements.encode())
     return int.from_bytes(transcript.challenge(b"chi", WEIGHT_SIZE), "big")

@@ -36,7 +36,7 @@ class DealingContext:
     """What a dealing is for.
 
     ``source`` is the hash of the transcript that the dealer's share comes from, 32 bytes; it is empty at genesis.
-    ValueError for other sizes.
+    Raises ValueError for other sizes.
     """
 
     cluster: ClusterId
@@ -142,7 +142,7 @@ class EncryptedShares:
         """Cut the encoding of a dealing for so many recipients.
 
         InvalidDealing for another length and for a scalar that is not below R. Points are decoded by the verifier.
-        ValueError for an impossible number of recipients.
+        Raises ValueError for an impossible number of recipients.
         """
         if len(encoding) != encoded_size(recipients):
             raise InvalidDealing(
@@ -161,7 +161,10 @@ class EncryptedShares:
 
 
 def encode_response(response: int) -> bytes:
-    """A masked sum as 5 bytes. OverflowError outside ±2^39, which no accepted one is."""
+    """Return a masked sum as 5 bytes.
+
+    Raises OverflowError outside ±2^39, which no accepted one is.
+    """
     return response.to_bytes(RESPONSE_SIZE, "big", signed=True)
 
 
@@ -199,5 +202,5 @@ def _cut(encoding: bytes, size: int) -> tuple[bytes, ...]:
 
 
 def flat(rows: Sequence[Sequence[bytes]]) -> bytes:
-    """All points of all rows, one after another."""
+    """Return all points of all rows, one after another."""
     return b"".join(chunk for row in rows for chunk in row)

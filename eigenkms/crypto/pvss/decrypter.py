@@ -44,7 +44,7 @@ def decrypt(
 
 
 def most_additions(recipients: int, table: LogarithmTable) -> int:
-    """How many additions the search in one share makes at most, whatever the dealer did."""
+    """Return how many additions the search in one share makes at most, whatever the dealer did."""
     return CHUNKS * table.steps(bounds_for(recipients).digit + BLIND)
 
 

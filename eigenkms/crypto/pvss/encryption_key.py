@@ -55,12 +55,15 @@ class EncryptionKey:
 
     @classmethod
     def generate(cls, rng: Rng) -> "EncryptionKey":
-        """A fresh pair; the public key by the backend's constant-time multiplication."""
+        """Return a fresh pair.
+
+        The public key by the backend's constant-time multiplication.
+        """
         return cls.of(random_scalar(rng))
 
     @classmethod
     def of(cls, secret: SecretScalar) -> "EncryptionKey":
-        """The pair of this secret. ValueError for zero."""
+        """Return the pair of this secret. ValueError for zero."""
         if secret.value == 0:
             raise ValueError("the secret of an encryption key is zero")
         return cls(_times_g1(secret.value), secret)
@@ -76,7 +79,9 @@ def prove_possession(key: EncryptionKey, slot: KeySlot, rng: Rng) -> bytes:
 
 
 def check_possession(public: bytes, slot: KeySlot, proof: bytes) -> None:
-    """Check that the owner of ``public`` knows its secret; InvalidEncryptionKey otherwise.
+    """Check that the owner of ``public`` knows its secret.
+
+    Raises InvalidEncryptionKey otherwise.
 
     ``public`` must be a point of G1, canonical and not infinity, and the proof must be for it in this slot.
     """

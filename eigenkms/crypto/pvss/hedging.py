@@ -12,7 +12,7 @@ _SEED_SIZE = 64
 
 
 def hedged(rng: Rng, tag: bytes, *inputs: bytes) -> Rng:
-    """A source seeded from ``rng``, the secrets and the statement, given as ``inputs``.
+    """Return a source seeded from ``rng``, the secrets and the statement, given as ``inputs``.
 
     If ``rng`` is good, so is the result. If ``rng`` repeats itself, the result repeats only when all inputs do,
     and then the prover only makes the same proof again. Its output is SHAKE256 of the seed and a counter.
@@ -30,11 +30,11 @@ def hedged(rng: Rng, tag: bytes, *inputs: bytes) -> Rng:
 
 
 def nonce(rng: Rng) -> int:
-    """A scalar in 1..R-1, from 512 bits: its bias is below 2^-250."""
+    """Return a scalar in 1..R-1, from 512 bits: its bias is below 2^-250."""
     return 1 + int.from_bytes(rng(64), "big") % (R - 1)
 
 
 def symmetric(rng: Rng, bound: int) -> int:
-    """An integer in ±bound, from 128 bits more than the bound has: its bias is below 2^-128."""
+    """Return an integer in ±bound, from 128 bits more than the bound has: its bias is below 2^-128."""
     size = (bound.bit_length() + 7) // 8 + 17
     return int.from_bytes(rng(size), "big") % (2 * bound + 1) - bound

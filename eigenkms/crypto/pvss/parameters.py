@@ -66,7 +66,7 @@ class Bounds:
 
 @cache
 def bounds_for(recipients: int) -> Bounds:
-    """The bounds for so many recipients. ValueError outside 1..MAX_RECIPIENTS.
+    """Return the bounds for so many recipients. ValueError outside 1..MAX_RECIPIENTS.
 
     Each digit is near uniform in ±BASE/2 and counts in half of the sums, so a sum's variance is n·CHUNKS·BASE²/24.
     ``honest`` is 6.5 standard deviations: one of 128 sums exceeds it with probability 2^-26.

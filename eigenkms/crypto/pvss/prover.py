@@ -13,8 +13,8 @@ from eigenkms.crypto import backends
 from eigenkms.crypto.backends.interface import Point
 from eigenkms.crypto.hashing import Rng
 from eigenkms.crypto.pvss.challenges import (
-    Masked,
-    Weighed,
+    MaskedTranscript,
+    WeightedTranscript,
     after_masks,
     after_responses,
     linear_challenge,
@@ -79,7 +79,7 @@ def _row(digits: Sequence[int], r: Sequence[int], key: Point) -> tuple[bytes, ..
 
 def _range_proof(
     stated: ProofTranscript, digits: Sequence[Sequence[int]], recipients: Recipients, source: Rng
-) -> tuple[int, Masked, RangeProof]:
+) -> tuple[int, MaskedTranscript, RangeProof]:
     """Make masks and masked sums, again until no sum says anything of the digits.
 
     A masked sum is uniform in ±bounds.response if the sum itself is within ±bounds.honest, whatever it is; so
@@ -126,7 +126,7 @@ class _Witness:
 
 
 def _linear_proof(
-    witness: _Witness, weighed: Weighed, recipients: Recipients, source: Rng
+    witness: _Witness, weighed: WeightedTranscript, recipients: Recipients, source: Rng
 ) -> tuple[Announcements, Answers]:
     """Schnorr's proof for all equations at once: the same nonce wherever the same secret stands."""
     nonces = _Witness([nonce(source) for _ in range(CHUNKS)], nonce(source), nonce(source))
@@ -143,8 +143,8 @@ def _linear_proof(
     )
 
 
-def _announcements(nonces: _Witness, weighed: Weighed, recipients: Recipients) -> Announcements:
-    """The equations' left sides, with nonces in the place of the secrets."""
+def _announcements(nonces: _Witness, weighed: WeightedTranscript, recipients: Recipients) -> Announcements:
+    """Return the equations' left sides, with nonces in the place of the secrets."""
     curve = backends.bls12381()
     mul, add = curve.secret_mul_g1, curve.secret_add_g1
     chunks = mul(curve.msm_g1(mask_keys(), weighed.sums), nonces.beta)

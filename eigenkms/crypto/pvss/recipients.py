@@ -61,7 +61,7 @@ class Recipients:
 
     @property
     def bounds(self) -> Bounds:
-        """The bounds of the range proof for so many recipients."""
+        """Return the bounds of the range proof for so many recipients."""
         return bounds_for(len(self))
 
     @property

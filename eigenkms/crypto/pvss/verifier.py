@@ -1,4 +1,4 @@
-"""Dealings checked by anybody, many at once, with the culprits named.
+"""Verify dealings, many at once, and find the invalid ones.
 
 All equations of all dealings are checked as one random linear combination. Every point is decoded strictly:
 canonical, on the curve, in the subgroup, not infinity. Multi-scalar multiplication then costs a quarter of
@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 from eigenkms.crypto import backends, feldman
 from eigenkms.crypto.backends.interface import BLS_G1_INFINITY, BLS_G2_INFINITY, InvalidPoint, Point
-from eigenkms.crypto.batch import coefficients, culprits
+from eigenkms.crypto.batch_verify import coefficients, find_failing
 from eigenkms.crypto.hashing import Rng
 from eigenkms.crypto.pvss.challenges import (
-    Weighed,
+    WeightedTranscript,
     after_masks,
     after_responses,
     linear_challenge,
@@ -74,7 +74,7 @@ def find_invalid(
             equations[i] = _equations(claim, recipients, threshold, rng)
         except InvalidDealing as error:
             faults[i] = error
-    refuted = culprits(list(equations), lambda group: _hold([equations[i] for i in group], recipients))
+    refuted = find_failing(list(equations), lambda group: _hold([equations[i] for i in group], recipients))
     return faults | {i: _refuted() for i in refuted}
 
 
@@ -102,7 +102,7 @@ class _Equations:
 
 
 def _hold(group: Sequence[_Equations], recipients: Recipients) -> bool:
-    """Whether the sums of all dealings of the group are zero."""
+    """Return whether the sums of all dealings of the group are zero."""
     curve = backends.bls12381()
     points = [p for one in group for p in one.g1_points] + recipients.points + mask_keys() + [curve.g1]
     scalars = [k for one in group for k in one.g1_scalars]
@@ -193,12 +193,12 @@ def _decoded(claim: DealingClaim, threshold: int) -> _Points:
 def _combined(
     points: _Points,
     encrypted: EncryptedShares,
-    weighed: Weighed,
+    weighed: WeightedTranscript,
     chi: int,
     recipients: Recipients,
     rng: Rng,
 ) -> _Equations:
-    """The equations of ``eigenkms.crypto.pvss``, moved to one side and weighted: (1) to (5) by τ."""
+    """Return the equations of ``eigenkms.crypto.pvss``, moved to one side and weighted: (1) to (5) by τ."""
     u, ranges = encrypted.answers, encrypted.range_proof
     *tau_1, tau_2, tau_3, tau_4, tau_5 = coefficients(CHUNKS + 4, rng)
     chunk_scalars = [

@@ -1,7 +1,7 @@
-"""Chains that run on this machine, each in a process of its own that dies with its parent.
+"""Chains on this machine, each in a process that dies with its parent.
 
 ``embedded`` is py-evm behind JSON-RPC and needs nothing but Python; ``anvil`` is Foundry's, faster and closer to a
-public node. Both mine each transaction at once in a block of its own, and an empty block every ``block_time`` seconds besides.
+public node. Both mine each transaction in a block of its own, and also an empty block every ``block_time`` seconds.
 Both answer to ``evm_mine``, ``anvil_mine``, ``anvil_rollback``, ``evm_snapshot``, ``evm_revert`` and
 ``evm_setAutomine``, so that reorganisations can be made. Both call the head minus one ``safe`` and the head minus two
 ``finalized``.

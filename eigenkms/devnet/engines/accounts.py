@@ -1,4 +1,7 @@
-"""The funded accounts of a development chain. Their keys are public: never send anything of worth to them."""
+"""The funded accounts of a development chain.
+
+Their keys are public: never send anything of worth to them.
+"""
 
 from typing import Final
 
@@ -13,7 +16,7 @@ PRIVATE_KEYS: Final = tuple(keccak256(b"eigenkms/devnet/account/1", be32(i)) for
 
 
 def address_of(private_key: bytes) -> bytes:
-    """20 bytes."""
+    """Return the address of a key, 20 bytes."""
     from eth_keys.datatypes import PrivateKey  # slow to import, and not always needed
 
     return bytes(PrivateKey(private_key).public_key.to_canonical_address())

@@ -46,7 +46,7 @@ class EmbeddedRpcServer(ThreadingHTTPServer):
                 self._ledger.mine()
 
     def answer(self, request: Any) -> Any:
-        """The answer to one call or one batch."""
+        """Return the answer to one call or one batch."""
         if isinstance(request, list):
             return [self._one(call) for call in request]
         return self._one(request)
@@ -73,7 +73,10 @@ def _error(number: Any, code: int, message: str, data: bytes | None = None) -> d
 
 
 class _Connection(BaseHTTPRequestHandler):
-    """One connection. Writes are buffered and Nagle's algorithm is off: without either, each call costs 40 ms more."""
+    """One connection.
+
+    Writes are buffered and Nagle's algorithm is off: without either, each call costs 40 ms more.
+    """
 
     server: EmbeddedRpcServer
     protocol_version = "HTTP/1.1"

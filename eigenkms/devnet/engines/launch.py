@@ -43,7 +43,10 @@ _GUARD: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ChainProcess:
-    """A running chain. ``accounts`` are the private keys (32 bytes) of funded accounts; ``pid`` is that of its process."""
+    """A running chain.
+
+    ``accounts`` are the private keys (32 bytes) of funded accounts; ``pid`` is that of its process.
+    """
 
     name: EngineName
     url: str
@@ -53,7 +56,10 @@ class ChainProcess:
 
 
 def find_anvil() -> Path:
-    """The anvil binary: EIGENKMS_ANVIL, else PATH, else what ``npm ci`` puts into contracts/. Raises InputError."""
+    """Return the anvil binary: EIGENKMS_ANVIL, else PATH, else that in contracts/.
+
+    ``npm ci`` puts it there. Raises InputError.
+    """
     named = os.environ.get("EIGENKMS_ANVIL")
     here = Path(__file__).resolve().parents[3] / "contracts" / "node_modules" / ".bin" / "anvil"
     for candidate in (named,) if named else (shutil.which("anvil"), str(here)):
@@ -76,7 +82,9 @@ async def open_engine(
     log_path: Path | None = None,
     behind: int = 0,
 ) -> AsyncIterator[ChainProcess]:
-    """A chain on 127.0.0.1, ready to be asked; it is killed at the end of the context, within two seconds.
+    """Run a chain on 127.0.0.1.
+
+    It is killed at the end of the context, within two seconds.
 
     ``block_time`` in seconds; 0 mines transactions only. ``port`` 0 takes a free one. ``log_path`` is appended to. Anvil's clock is
     ``behind`` seconds slow, until ``set_clock``: each transaction is a block, and each block a second later than the one before.
@@ -134,7 +142,7 @@ def _command(name: EngineName, block_time: float, chain_id: int, port: int, behi
 
 
 async def _ready(name: str, process: trio.Process, log_path: Path | None) -> tuple[int, int | None]:
-    """The port that the engine says it listens on, and its process id if a guard says it. Both say it in a line."""
+    """Return the port that the engine says it listens on, and its process id if a guard says it. Both say it in a line."""
     assert process.stdout is not None
     said = b""
     with trio.move_on_after(START_SECONDS):

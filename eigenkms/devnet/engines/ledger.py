@@ -68,7 +68,7 @@ class Ledger:
         }
 
     def rpc(self, method: str, params: list[Any]) -> Any:
-        """The result of one JSON-RPC call, as JSON data. Raises RPCError."""
+        """Return the result of one JSON-RPC call, as JSON data. Raises RPCError."""
         try:
             params = self._with_plain_block(method, params)
             own = self._own.get(method)
@@ -79,7 +79,7 @@ class Ledger:
             raise RPCError.with_code(RPCErrorCode.INVALID_PARAMETER, f"bad parameters of {method}") from exc
 
     def mine(self) -> None:
-        """A block of what is pending, one second after its parent or now, whichever is later."""
+        """Mine a block of the pending transactions, at least a second after its parent."""
         timestamp = max(self._head.timestamp + 1, int(self._now()))
         self._node.mine_block(timestamp=timestamp + 1)  # alysis stores one less than it is told
 
@@ -116,7 +116,7 @@ class Ledger:
     # ---------------------------------------------------------------------------------------- block parameters
 
     def _with_plain_block(self, method: str, params: list[Any]) -> list[Any]:
-        """The parameters with tags and EIP-1898 objects replaced by a block number; nothing else is touched."""
+        """Return the parameters with tags and EIP-1898 objects replaced by a block number."""
         place = _BLOCK_PARAMETER.get(method)
         if place is None or len(params) <= place:
             return params
@@ -138,7 +138,7 @@ class Ledger:
         return hex(header.block_number)
 
     def _canonical(self, block_hash: str) -> BlockHeaderAPI | None:
-        """The header of that hash, if the block is on the chain now."""
+        """Return the header of that hash, if the block is on the chain now."""
         try:
             header: BlockHeaderAPI = self._chain.get_block_header_by_hash(bytes.fromhex(block_hash[2:]))
             return header if self._by_number(header.block_number).hash == header.hash else None
@@ -146,7 +146,10 @@ class Ledger:
             return None
 
     def _by_number(self, number: int) -> BlockHeaderAPI:
-        """Raises HeaderNotFound. The database keeps the numbers of blocks that were rolled back until others take them."""
+        """Return a header of the chain, or raise HeaderNotFound.
+
+        The database keeps the numbers of blocks that were rolled back until others take them.
+        """
         if number > self._head.block_number:
             raise HeaderNotFound(f"block {number} is above the head")
         header: BlockHeaderAPI = self._chain.get_canonical_block_header_by_number(number)
@@ -175,7 +178,7 @@ class Ledger:
         return transaction_hash
 
     def _logs(self, query: dict[str, Any]) -> list[Any]:
-        """Block by block, leaving out those whose bloom filter is empty: that is most of an idle chain."""
+        """Return logs block by block, without blocks whose bloom filter is empty."""
         if "blockHash" in query:
             start = end = int(self._pinned(query), 16)
         else:

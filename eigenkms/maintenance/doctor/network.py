@@ -9,12 +9,12 @@ from typing import Final
 import trio
 
 from eigenkms import bounded_json
-from eigenkms.chain.values import hexed
+from eigenkms.chain.rpc_values import to_hex
 from eigenkms.config.node import parameters_of
 from eigenkms.errors import EigenKmsError
 from eigenkms.maintenance.doctor.checks import Finding, failed, ok, skipped, warning
 from eigenkms.maintenance.doctor.context import CheckContext, PeerStatus
-from eigenkms.node.monitor.clock_skew import CLOCK_SECONDS
+from eigenkms.node.clock_skew import CLOCK_SECONDS
 from eigenkms.p2p.identity import PeerAddress
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.types import OperatorAddress
@@ -36,7 +36,7 @@ async def peers(case: CheckContext) -> Finding:
     async with trio.open_nursery() as nursery:
         for operator, address in case.addresses.items():
             nursery.start_soon(_ask_status, case, operator, address, reasons)
-    silent = "; ".join(f"{hexed(operator)}: {reason}" for operator, reason in sorted(reasons.items()))
+    silent = "; ".join(f"{to_hex(operator)}: {reason}" for operator, reason in sorted(reasons.items()))
     if not case.peers:
         return failed(
             f"none of {len(others)} other operators answers: {silent}",
@@ -92,7 +92,7 @@ async def parameters(case: CheckContext) -> Finding:
             values = sorted({str(value) for value in different.values() if _is_value(value)})
             wrong.append((name, own, len(different), len(others), values))
         elif different:
-            odd.append(f"{name} at {', '.join(map(hexed, sorted(different)))}")
+            odd.append(f"{name} at {', '.join(map(to_hex, sorted(different)))}")
     if not told:
         return skipped("no operator tells what it runs with")
     if wrong:

@@ -10,7 +10,7 @@ from eigenkms.chain.logs import LogQuery
 from eigenkms.chain.operator_set_source import OperatorSetSource
 from eigenkms.chain.registration import gas_of_socket
 from eigenkms.chain.rpc import JsonRpc, RpcRefusedError, pin
-from eigenkms.chain.values import Json, block_ref, hexed, octets, quantity
+from eigenkms.chain.rpc_values import Json, parse_block, parse_bytes, parse_quantity, to_hex
 from eigenkms.config.presets import DEVNET_CHAIN_ID
 from eigenkms.errors import ChainError, InputError
 from eigenkms.maintenance.doctor.checks import Finding, Verdict, failed, ok, skipped, warning
@@ -48,7 +48,9 @@ async def chain_id(case: CheckContext) -> Finding:
     wanted, others = case.config.chain.chain_id, []
     for client in case.rpcs:
         try:
-            found = quantity(await client.call("eth_chainId"), f"chain id at {client.endpoint}", bits=256)
+            found = parse_quantity(
+                await client.call("eth_chainId"), f"chain id at {client.endpoint}", bits=256
+            )
         except ChainError:
             continue  # the check before has named it
         if found != wanted:
@@ -66,8 +68,8 @@ async def rpc_methods(case: CheckContext) -> Finding:
     chain, config = case.chain, case.config
     head = await chain.head()
     call: Json = {
-        "to": hexed(config.chain.allocation_manager),
-        "data": hexed(abi.IS_OPERATOR_SET.encode(chain.set_id)),
+        "to": to_hex(config.chain.allocation_manager),
+        "data": to_hex(abi.IS_OPERATOR_SET.encode(chain.set_id)),
     }
     try:
         await chain.rpc.call("eth_call", call, pin(head.hash))
@@ -116,7 +118,7 @@ async def _blocks(case: CheckContext, selector: str) -> dict[JsonRpc, BlockRef]:
     for client in case.rpcs:
         try:
             answer = await client.call("eth_getBlockByNumber", selector, False)
-            found[client] = block_ref(answer, f"block {selector} at {client.endpoint}")
+            found[client] = parse_block(answer, f"block {selector} at {client.endpoint}")
         except ChainError:
             continue
     return found
@@ -143,7 +145,7 @@ async def contracts(case: CheckContext) -> Finding:
                 continue  # its own operator's to mend; here it is somebody who cannot be asked
     members = len(case.operators.operators)
     return ok(
-        f"operator set {config.chain.operator_set_id} of AVS {hexed(config.chain.avs)} has {members} operators"
+        f"operator set {config.chain.operator_set_id} of AVS {to_hex(config.chain.avs)} has {members} operators"
     )
 
 
@@ -153,7 +155,7 @@ async def membership(case: CheckContext) -> Finding:
     assert case.operators is not None
     case.me = next((o for o in case.operators.operators if o.address == me), None)
     if case.me is not None:
-        return ok(f"operator {hexed(me)} is one of {len(case.operators.operators)}")
+        return ok(f"operator {to_hex(me)} is one of {len(case.operators.operators)}")
     return await _absent(case, chain)
 
 
@@ -164,20 +166,21 @@ async def _absent(case: CheckContext, chain: OperatorSetSource) -> Finding:
     for address, reason in case.operators.rejected:
         if address == me:
             return failed(
-                f"operator {hexed(me)} is left out by everybody: {reason}",
+                f"operator {to_hex(me)} is left out by everybody: {reason}",
                 f"eigenkms operator show {case.flag}",
             )
     key = case.public_value("bn254", "g1")
     owner = next((o.address for o in case.operators.operators if o.key_g1.hex() == key), None)
     if owner is not None:
         return failed(
-            f"operator {hexed(me)} is not in the operator set, and the BN254 keystore is that of operator {hexed(owner)}, which is",
-            f'set operator = "{hexed(owner)}", or give this operator\'s keystore',
+            f"operator {to_hex(me)} is not in the operator set, "
+            f"and the BN254 keystore is that of operator {to_hex(owner)}, which is",
+            f'set operator = "{to_hex(owner)}", or give this operator\'s keystore',
         )
     newest, found = await chain.set_now()
     if me in found.members:
         return warning(
-            f"operator {hexed(me)} has joined; block {newest.number} is not {case.config.chain.finality} yet",
+            f"operator {to_hex(me)} has joined; block {newest.number} is not {case.config.chain.finality} yet",
             "wait for it",
         )
     at = await chain.head()
@@ -185,15 +188,15 @@ async def _absent(case: CheckContext, chain: OperatorSetSource) -> Finding:
         at, case.config.chain.allocation_manager, [(abi.GET_AVS_REGISTRAR, (case.config.chain.avs,))]
     )
     (allowed,) = await chain.read_at(
-        at, octets(registrar, "registrar", size=20), [(abi.IS_ALLOWED, (chain.set_id, me))]
+        at, parse_bytes(registrar, "registrar", size=20), [(abi.IS_ALLOWED, (chain.set_id, me))]
     )
     if not allowed:
         return failed(
-            f"operator {hexed(me)} is neither in the operator set nor on its allow-list",
-            f"let the AVS's owner run eigenkms operator allow {hexed(me)}, then run eigenkms operator register {case.flag}",
+            f"operator {to_hex(me)} is neither in the operator set nor on its allow-list",
+            f"let the AVS's owner run eigenkms operator allow {to_hex(me)}, then run eigenkms operator register {case.flag}",
         )
     return failed(
-        f"operator {hexed(me)} is on the allow-list, and not in the operator set",
+        f"operator {to_hex(me)} is on the allow-list, and not in the operator set",
         f"run eigenkms operator register {case.flag}",
     )
 
@@ -205,17 +208,17 @@ async def account(case: CheckContext) -> Finding:
         return skipped("no account that sends transactions is configured")
     assert case.rpc is not None
     price, balance = await case.rpc.batch(
-        [("eth_gasPrice", ()), ("eth_getBalance", (hexed(address), "latest"))]
+        [("eth_gasPrice", ()), ("eth_getBalance", (to_hex(address), "latest"))]
     )
-    needed = quantity(price, "gas price", bits=256) * gas_of_socket("x" * 128)
-    found = quantity(balance, f"balance of {hexed(address)}", bits=256)
-    sentence = f"account {hexed(address)} has {found / 10**18:.4f} ether"
+    needed = parse_quantity(price, "gas price", bits=256) * gas_of_socket("x" * 128)
+    found = parse_quantity(balance, f"balance of {to_hex(address)}", bits=256)
+    sentence = f"account {to_hex(address)} has {found / 10**18:.4f} ether"
     if found >= needed:
         return ok(sentence)
     fund = (
-        f"run eigenkms devnet fund {hexed(address)}"
+        f"run eigenkms devnet fund {to_hex(address)}"
         if _is_devnet(case)
-        else f"send ether to {hexed(address)}"
+        else f"send ether to {to_hex(address)}"
     )
     return warning(f"{sentence}; to publish another socket takes {needed / 10**18:.4f}", fund)
 
@@ -234,11 +237,11 @@ async def anchor(case: CheckContext) -> Finding:
         members = await found.members_among([me])
     if case.config.anchor.account_keystore is not None and me not in members:
         return warning(
-            f"the commitment registry {hexed(config.registry)} takes no entries of operator {hexed(me)}",
-            f"let the registry's owner run eigenkms anchor allow {hexed(me)}",
+            f"the commitment registry {to_hex(config.registry)} takes no entries of operator {to_hex(me)}",
+            f"let the registry's owner run eigenkms anchor allow {to_hex(me)}",
         )
     how = "read only" if case.config.anchor.account_keystore is None else "read and written"
-    return ok(f"commitment registry {hexed(config.registry)} on chain {config.chain_id}, {how}")
+    return ok(f"commitment registry {to_hex(config.registry)} on chain {config.chain_id}, {how}")
 
 
 def _is_devnet(case: CheckContext) -> bool:
@@ -256,9 +259,9 @@ async def signing_key(case: CheckContext) -> Finding:
     if case.me.key_g1.hex() == key:
         return ok("the chain has the BN254 keystore's key")
     owner = next((o.address for o in case.operators.operators if o.key_g1.hex() == key), None)
-    whose = "" if owner is None else f", but that of operator {hexed(owner)}"
+    whose = "" if owner is None else f", but that of operator {to_hex(owner)}"
     return failed(
-        f"{case.config.keys.bn254_keystore} is not the key that the chain has for operator {hexed(case.me.address)}{whose}",
+        f"{case.config.keys.bn254_keystore} is not the key that the chain has for operator {to_hex(case.me.address)}{whose}",
         "give the keystore of the registered key as bn254_keystore",
     )
 

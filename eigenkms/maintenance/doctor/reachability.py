@@ -6,13 +6,13 @@ from typing import Final
 
 import trio
 
-from eigenkms.chain.values import hexed
+from eigenkms.chain.rpc_values import to_hex
 from eigenkms.crypto.bn254 import KeyPair
 from eigenkms.errors import EigenKmsError, InputError
 from eigenkms.maintenance.doctor.checks import Finding, failed, ok, skipped, warning
 from eigenkms.maintenance.doctor.context import CheckContext
 from eigenkms.maintenance.doctor.network import ANSWER_SECONDS
-from eigenkms.p2p.errors import RpcRefused
+from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.p2p.host import open_host
 from eigenkms.p2p.identity import PeerId, PeerKey, TransportAddress, parse_transport
 from eigenkms.p2p.listening.listener import bind_all
@@ -129,7 +129,7 @@ async def _patiently(case: CheckContext, peer: PeerId, frame: bytes) -> bytes:
             return await case.visitor.call(
                 peer, rpc_methods.CLIENT_PROTOCOL, rpc_methods.REACH, frame, timeout=ANSWER_SECONDS
             )
-        except RpcRefused as refused:
+        except CallRefusedError as refused:
             if refused.code != "busy":
                 raise
             await trio.sleep(BUSY_SECONDS)
@@ -153,7 +153,7 @@ def judge_answers(
 ) -> Finding:
     tried = {o: a for o, a in answers.items() if isinstance(a, ReachAnswer)}
     if not tried:
-        reasons = "; ".join(f"{hexed(o)}: {a}" for o, a in sorted(answers.items()))
+        reasons = "; ".join(f"{to_hex(o)}: {a}" for o, a in sorted(answers.items()))
         return warning(f"no operator tried: {reasons}", "try again in a minute, or after the next boundary")
     current = {o: a for o, a in tried.items() if a.address == socket}
     if not current:
@@ -164,7 +164,7 @@ def judge_answers(
     missed = {o: a for o, a in current.items() if a.outcome is not DialOutcome.REACHED}
     if not missed:
         return ok(f"{len(current)} of {len(current)} operators reach {socket}")
-    says = "; ".join(f"{hexed(o)}: {a.outcome} at {a.address}"[:300] for o, a in sorted(missed.items()))
+    says = "; ".join(f"{to_hex(o)}: {a.outcome} at {a.address}"[:300] for o, a in sorted(missed.items()))
     outcome = next(iter(missed.values())).outcome
     advice = _ADVICE[outcome].format(
         update=case.update_socket(), peer=case.socket.peer_id if case.socket else ""

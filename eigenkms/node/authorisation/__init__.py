@@ -1,1 +1,1 @@
-"""Who may have a key: from a request to a yes, whatever it came through."""
+"""The decision on a request for a key: policy, evidence and rate limit."""

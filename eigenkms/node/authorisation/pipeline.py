@@ -4,10 +4,10 @@
     and cluster → signed by the creator, if by anybody → not too often → not used before → the release on chain, if it is about one
     → granted
 
-Each step is a function that raises ``AttestationRefused``. What a release names is compared after the evidence was used up, so that
-nobody tries one piece against release after release. Who signed is compared before: anybody can sign, and could fill the memory of
-what was used. No refusal tells what would have been accepted, but for the methods' names. The pipeline knows neither libp2p nor
-HTTP, only ``KeyRequest``.
+Each step is a function that raises ``AttestationRefusedError``. What a release names is compared after the evidence was used up, so
+that nobody tries one piece against release after release. Who signed is compared before: anybody can sign, and could fill the
+memory of what was used. No refusal tells what would have been accepted, but for the methods' names. The pipeline knows neither
+libp2p nor HTTP, only ``KeyRequest``.
 """
 
 import logging
@@ -26,7 +26,7 @@ from eigenkms.applications import (
     ContainerPolicy,
     UnusableReleaseError,
 )
-from eigenkms.attestation.interface import AttestationRefused, Claims, Container, Context, Image, Method
+from eigenkms.attestation.interface import AttestationRefusedError, Claims, Container, Context, Image, Method
 from eigenkms.crypto.app_ids import folded, is_same
 from eigenkms.errors import ChainError
 from eigenkms.node.authorisation.rate_limiter import RateLimiter
@@ -109,7 +109,10 @@ class Authoriser:
                 nursery.start_soon(method.run)
 
     async def authorise(self, request: KeyRequest) -> Grant:
-        """Say yes, or raise ``AttestationRefused``. Raises ``StorageError`` if the disk refuses."""
+        """Grant the request, or raise ``AttestationRefusedError``.
+
+        Raises ``StorageError`` if the disk refuses.
+        """
         with self._slots.hold(request.client):
             return await self._authorise(request)
 
@@ -132,24 +135,24 @@ class Authoriser:
         try:
             application = await self._applications.lookup(app_id, client)
         except UnusableReleaseError as error:
-            raise AttestationRefused(
+            raise AttestationRefusedError(
                 Refusal.BAD_RELEASE, "the application's release cannot be used", hint=error.hint
             ) from error
         except ChainError as error:
             log.info("application not looked up: %s", error)  # the follower of boundaries warns
-            raise AttestationRefused(
+            raise AttestationRefusedError(
                 Refusal.CHAIN_UNAVAILABLE,
                 "this operator cannot read the chain at the moment",
                 hint="try again in a minute, or ask the operators",
             ) from error
         if application is None:
-            raise AttestationRefused(
+            raise AttestationRefusedError(
                 Refusal.UNKNOWN_APPLICATION,
                 "the chain knows no such application",
                 hint="give the address of the application: 0x and 40 hex digits",
             )
         if application.status is not AppStatus.STARTED:
-            raise AttestationRefused(
+            raise AttestationRefusedError(
                 Refusal.APPLICATION_NOT_RUNNING,
                 f"the application is not running: its status is {application.status}",
                 hint="start it on chain",
@@ -159,7 +162,7 @@ class Authoriser:
     def _method(self, name: str) -> Method:
         method = self._methods.get(name)
         if method is None:
-            raise AttestationRefused(
+            raise AttestationRefusedError(
                 Refusal.METHOD_NOT_ENABLED,
                 "this operator does not accept that method",
                 hint=f"it accepts {', '.join(self._methods)}",
@@ -179,7 +182,7 @@ class Authoriser:
             TokenUse(claims.use_id, claims.expires_at + REMEMBERED_LONGER_SECONDS)
         )
         if outcome is UseResult.AGAIN:
-            raise AttestationRefused(
+            raise AttestationRefusedError(
                 Refusal.ALREADY_USED,
                 "this evidence was used before",
                 hint="make new evidence for each request",
@@ -193,9 +196,9 @@ class Authoriser:
 
 
 def read_authorisation(field: bytes | None) -> Authorisation:
-    """The first step: shape. Raises ``AttestationRefused``."""
+    """The first step: shape. Raises ``AttestationRefusedError``."""
     if field is None:
-        raise AttestationRefused(
+        raise AttestationRefusedError(
             Refusal.NO_AUTHORISATION,
             "the request shows no right to the key",
             hint="attest, or sign as the application's creator: see docs/attestation.md",
@@ -203,7 +206,7 @@ def read_authorisation(field: bytes | None) -> Authorisation:
     try:
         return decode_authorisation(field)
     except MalformedError as error:
-        raise AttestationRefused(
+        raise AttestationRefusedError(
             Refusal.BAD_AUTHORISATION, str(error), hint="see the format in docs/attestation.md"
         ) from None
 
@@ -211,7 +214,7 @@ def read_authorisation(field: bytes | None) -> Authorisation:
 def check_application(claims: Claims, app_id: AppId) -> None:
     """Raise unless the evidence is of the application that the key is asked for, in whatever spelling."""
     if not is_same(claims.app_id, app_id):
-        raise AttestationRefused(
+        raise AttestationRefusedError(
             Refusal.WRONG_APPLICATION,
             "the evidence is of another application",
             hint="name the application in the request as in the evidence",
@@ -221,7 +224,7 @@ def check_application(claims: Claims, app_id: AppId) -> None:
 def check_bound(claims: Claims, context: Context) -> None:
     """Raise unless the evidence was made for this reply key, operator and cluster."""
     if not claims.nonces & context.nonces:
-        raise AttestationRefused(
+        raise AttestationRefusedError(
             Refusal.NOT_BOUND,
             "the evidence was made for another request, operator or cluster",
             hint="make evidence with the nonce of this request, for each operator",
@@ -231,7 +234,7 @@ def check_bound(claims: Claims, context: Context) -> None:
 def check_signer(claims: Claims, application: Application) -> None:
     """Raise if evidence that is a signature is not the creator's."""
     if claims.signer not in (None, application.creator):
-        raise AttestationRefused(
+        raise AttestationRefusedError(
             Refusal.NOT_CREATOR,
             "the signature is not that of the application's creator",
             hint="sign with the key that created the application, for this very request",
@@ -241,14 +244,14 @@ def check_signer(claims: Claims, application: Application) -> None:
 def check_release(image: Image, release: AppRelease | None) -> None:
     """Raise unless ``image`` is the one that ``release`` names, started as it says."""
     if release is None:
-        raise AttestationRefused(
+        raise AttestationRefusedError(
             Refusal.NO_RELEASE,
             "the application has no confirmed release",
             hint="publish one, and have it confirmed",
         )
     named = bool(image.registry and release.registry)
     if image.digest != release.image_digest or (named and image.registry != release.registry):
-        raise AttestationRefused(
+        raise AttestationRefusedError(
             Refusal.WRONG_IMAGE,
             "what runs is not the confirmed release",
             hint="run the image that was released",
@@ -266,7 +269,7 @@ def check_container(container: Container, policy: ContainerPolicy) -> None:
         and policy.restart_policy in ("", container.restart_policy)
     )
     if not fits:
-        raise AttestationRefused(
+        raise AttestationRefusedError(
             Refusal.WRONG_CONTAINER,
             "the container was not started as the release says",
             hint="start it with the arguments, environment and restart policy of the release",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from eigenkms.attestation.interface import AttestationRefused
+from eigenkms.attestation.interface import AttestationRefusedError
 from eigenkms.errors import InputError
 from eigenkms.node.authorisation.pipeline import Authoriser, Grant, KeyRequest, read_authorisation
 from eigenkms.protocols.wire.authorisation import Refusal
@@ -44,7 +44,7 @@ class Policy:
     async def authorise(
         self, request: AuthorisedRequest, *, client: str = "", reference_nonce: str | None = None
     ) -> Grant | None:
-        """Raise ``AttestationRefused`` unless the requester has shown its right to ``request.app_id``'s key.
+        """Raise ``AttestationRefusedError`` unless the requester has shown its right to ``request.app_id``'s key.
 
         Returns what the right rests on, None where everybody has it. ``client``, ``reference_nonce``: see ``KeyRequest``.
         """
@@ -55,7 +55,7 @@ class Policy:
             return await self.authoriser.authorise(
                 KeyRequest(request.app_id, request.reply_key, shown, reference_nonce, client)
             )
-        raise AttestationRefused(
+        raise AttestationRefusedError(
             Refusal.NOT_AUTHORISED,
             "this operator grants no partial signatures: its policy is closed",
             hint="the operators of this network must enable a way to prove the right to a key",

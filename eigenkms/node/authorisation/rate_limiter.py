@@ -11,7 +11,10 @@ REMEMBERED: Final = 8192
 
 
 class RateLimiter:
-    """Refuses what exceeds ``rate`` a second after ``burst`` at once. ``clock`` is in seconds, monotonic."""
+    """Refuses actions over ``rate`` a second after ``burst`` at once.
+
+    ``clock`` is in seconds, monotonic.
+    """
 
     def __init__(self, rate: float, burst: float, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -21,15 +24,16 @@ class RateLimiter:
         return len(self._buckets)
 
     def acquire(self, name: str) -> int:
-        """Return 0 if the name may act now, else the whole seconds until it may, at least 1."""
+        """Return 0 if the name may act now, else the whole seconds until it may."""
         now = self._clock()
         return math.ceil(self._buckets.get(name, now).try_take(now))
 
 
 class Pace:
-    """Delays what exceeds ``rate`` a second after ``burst`` at once, by at most ``latest`` seconds.
+    """Delays actions over ``rate`` a second after ``burst`` at once.
 
-    The bound serves a name again soon after a flood under it. ``clock`` is in seconds, monotonic.
+    The delay is at most ``latest`` seconds. The bound serves a name again soon after a flood under it. ``clock`` is in
+    seconds, monotonic.
     """
 
     def __init__(
@@ -40,6 +44,6 @@ class Pace:
         self._buckets = TokenBuckets(rate, burst, REMEMBERED)
 
     def wait(self, name: str) -> float:
-        """Return the seconds from now to the turn that this call takes, 0 within the burst."""
+        """Return the seconds to the turn that this call takes, 0 within the burst."""
         now = self._clock()
         return self._buckets.get(name, now).spend(now, longest=self._latest)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from eigenkms.attestation.interface import AttestationRefused
+from eigenkms.attestation.interface import AttestationRefusedError
 from eigenkms.protocols.wire.authorisation import Refusal
 
 MAX_AT_ONCE: Final = 64
@@ -29,7 +29,10 @@ class RequestSlots:
 
     @contextmanager
     def hold(self, client: str) -> Iterator[None]:
-        """Hold one slot for the block. Raises ``AttestationRefused`` (busy) if the client may have no more."""
+        """Hold one slot for the block.
+
+        Raises ``AttestationRefusedError`` (busy) if the client may have no more.
+        """
         free = MAX_AT_ONCE - self.held
         if free <= 0 or (client and self._held[client] >= free):
             raise busy("too many requests at once")
@@ -42,6 +45,8 @@ class RequestSlots:
                 del self._held[client]
 
 
-def busy(why: str) -> AttestationRefused:
+def busy(why: str) -> AttestationRefusedError:
     """Return the refusal of a request that may be accepted later."""
-    return AttestationRefused(Refusal.BUSY, f"this operator is busy: {why}", hint="try again in a minute")
+    return AttestationRefusedError(
+        Refusal.BUSY, f"this operator is busy: {why}", hint="try again in a minute"
+    )

@@ -17,9 +17,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from eigenkms.attestation.interface import AttestationRefused
+from eigenkms.attestation.interface import AttestationRefusedError
 from eigenkms.crypto import bls
-from eigenkms.crypto.identities import identity_of
+from eigenkms.crypto.ibe_identities import identity_of
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.node.authorisation.policy import Policy
 from eigenkms.node.authorisation.rate_limiter import RateLimiter
@@ -152,7 +152,7 @@ class KeyApi:
 
         released = IssueRequest(asked.app_id, 1, transcript, asked.reply_key)
         return responses.json_response(
-            await self._releaser.release(released, grant, make, client=_client(request))
+            await self._releaser.issue(released, grant, make, client=_client(request))
         )
 
     async def _secrets(self, request: Request) -> Response:
@@ -169,7 +169,7 @@ class KeyApi:
             return responses.secrets_answer(asked, release, bls.partial_sign(share, identity))
 
         released = IssueRequest(asked.key_id, asked.ciphertext_version, transcript, asked.reply_key)
-        return responses.json_response(await self._releaser.release(released, grant, make, client=client))
+        return responses.json_response(await self._releaser.issue(released, grant, make, client=client))
 
     def _version(self, at: int) -> tuple[Transcript, SecretScalar]:
         """The newest version that I hold a share of; if there is one that was made up to the time ``at``, the newest of those.
@@ -241,7 +241,7 @@ class _LimitedEndpoint:
         try:
             with trio.fail_after(ANSWER_SECONDS):
                 return await self._endpoint(request)
-        except AttestationRefused as error:
+        except AttestationRefusedError as error:
             raise refused(error) from error
         except trio.TooSlowError as error:
             raise busy() from error

@@ -6,7 +6,7 @@ The statuses are those of the reference, for clients that look at nothing else.
 from collections.abc import Mapping
 from typing import Final
 
-from eigenkms.attestation.interface import AttestationRefused
+from eigenkms.attestation.interface import AttestationRefusedError
 from eigenkms.node.http.limits import TooManyError
 from eigenkms.protocols.wire.authorisation import Refusal
 
@@ -58,7 +58,7 @@ RETRY_SECONDS: Final = 10
 """Seconds after which a client should retry if the operator is not ready."""
 
 
-def refused(error: AttestationRefused) -> ApiError:
+def refused(error: AttestationRefusedError) -> ApiError:
     """Return the answer to a refusal of the pipeline."""
     return ApiError(
         STATUS[error.code],

@@ -29,35 +29,49 @@ class HttpBinding:
     certificate_end: datetime | None = None
 
 
-async def serve_api(
-    config: "NodeConfig",
-    app: App,
-    task_status: trio.TaskStatus[HttpBinding | None] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """The HTTP API until cancelled, if there is to be one; started with where it is. Raises ``InputError`` if it cannot listen."""
-    if config.http.listen is None:
-        task_status.started(None)
-        return
-    tls = None
-    if config.http.certificate is not None and config.http.key is not None:
-        tls = TlsFiles(config.http.certificate, config.http.key)
-    bound = await bind(config.http.listen, tls)
-    connections = config.http.connections
-    limits = ServerLimits(
-        connections=connections,
-        connections_of_one=max(1, connections // 4),
-        accepts_of_one=max(ACCEPTS_OF_ONE, 2 * config.http.rate),
-    )
-    log.info("HTTP API at %s", bound.url, extra={"fields": {"event": "http", "url": bound.url}})
-    if bound.certificate_end is not None and bound.certificate_end <= datetime.now(UTC):
-        log.warning(
-            "certificate %s expired on %s: clients refuse it",
-            config.http.certificate,
-            f"{bound.certificate_end:%Y-%m-%d}",
+class ApiListener:
+    """Listens for the HTTP API where the configuration says, if it says so."""
+
+    def __init__(self, config: "NodeConfig") -> None:
+        self._config = config
+        self.certificate_end: datetime | None = None
+        """End of the certificate's validity; None before the listener is open, and without a certificate."""
+
+    async def serve(
+        self, app: App, task_status: trio.TaskStatus[HttpBinding | None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Serve ``app`` until cancelled; started with the binding. Raises ``InputError`` if it cannot listen."""
+        config = self._config
+        if config.http.listen is None:
+            task_status.started(None)
+            return
+        tls = None
+        if config.http.certificate is not None and config.http.key is not None:
+            tls = TlsFiles(config.http.certificate, config.http.key)
+        bound = await bind(config.http.listen, tls)
+        self.certificate_end = bound.certificate_end
+        log.info("HTTP API at %s", bound.url, extra={"fields": {"event": "http", "url": bound.url}})
+        self._warn_if_expired()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(HttpServer(app, self._limits).serve, bound.listeners)
+            task_status.started(bound)
+
+    @property
+    def _limits(self) -> ServerLimits:
+        connections = self._config.http.connections
+        return ServerLimits(
+            connections=connections,
+            connections_of_one=max(1, connections // 4),
+            accepts_of_one=max(ACCEPTS_OF_ONE, 2 * self._config.http.rate),
         )
-    async with trio.open_nursery() as nursery:
-        await nursery.start(HttpServer(app, limits).serve, bound.listeners)
-        task_status.started(bound)
+
+    def _warn_if_expired(self) -> None:
+        if self.certificate_end is not None and self.certificate_end <= datetime.now(UTC):
+            log.warning(
+                "certificate %s expired on %s: clients refuse it",
+                self._config.http.certificate,
+                f"{self.certificate_end:%Y-%m-%d}",
+            )
 
 
 async def bind(address: HttpAddress, tls: TlsFiles | None, *, setting: str = "--http-listen") -> HttpBinding:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from eigenkms import bounded_json
 from eigenkms.attestation import ecdsa
-from eigenkms.crypto import identities
+from eigenkms.crypto import ibe_identities
 from eigenkms.crypto.app_ids import canonical
 from eigenkms.errors import InputError
 from eigenkms.protocols.wire.authorisation import MAX_EVIDENCE_BYTES, MAX_METHOD_CHARACTERS, Authorisation
@@ -101,8 +101,8 @@ def read_secrets_request(body: bytes) -> SecretsRequest:
     extra_data = fields.binary("extra_data", MAX_EXTRA_BYTES)
     fields.binary("cc_init_data", MAX_EXTRA_BYTES)  # of a method that this network does not have
     version = fields.integer("ciphertext_version", default=1)
-    if version not in identities.VERSIONS:
-        _bad(f"ciphertext_version is not one of {', '.join(map(str, identities.VERSIONS))}")
+    if version not in ibe_identities.VERSIONS:
+        _bad(f"ciphertext_version is not one of {', '.join(map(str, ibe_identities.VERSIONS))}")
     return SecretsRequest(
         app_id=app_id,
         ciphertext_version=version,

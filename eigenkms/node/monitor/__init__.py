@@ -1,1 +1,1 @@
-"""The parts by which the operator watches its node by: read-only, on a listener of its own."""
+"""The operator's view of its node: status page, metrics and health."""

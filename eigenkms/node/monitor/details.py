@@ -8,21 +8,23 @@ import trio
 
 from eigenkms.chain.boundaries import BoundaryStatistics, newest_boundary
 from eigenkms.config.node import NodeConfig
-from eigenkms.node.engine import Engine
+from eigenkms.node.engine.engine import Engine
 from eigenkms.node.key_versions import HeldVersion, Versions
+from eigenkms.node.monitor.canary import CanaryResult
 from eigenkms.node.monitor.health import HealthInput, assess
 from eigenkms.node.monitor.operator_status import (
     CeremonyDetails,
     MemberStatus,
     NextBoundary,
     NodeDetails,
-    OperatorStatus,
+    RpcPoolStatus,
     VersionStatus,
 )
 from eigenkms.node.monitor.recent_warnings import RecentWarnings
 from eigenkms.node.network.peer_book import PeerBook, PeerEntry
 from eigenkms.node.network.ping import PeerPinger
 from eigenkms.protocols.ceremony.ceremony import Ceremony
+from eigenkms.public_status import PublicStatus
 
 if TYPE_CHECKING:
     from eigenkms.p2p.host import Host
@@ -44,16 +46,18 @@ class NodeDetailsReader:
 
     def read(
         self,
-        status: OperatorStatus,
+        public: PublicStatus,
+        rpc: RpcPoolStatus | None,
+        canary: CanaryResult | None,
         not_ready: list[str],
         follower: BoundaryStatistics,
-        host: "Host | None",
+        host: "Host",
     ) -> NodeDetails:
-        """Return the details of a status. ``not_ready`` lists why keys cannot be served."""
+        """Return the details. ``not_ready`` lists why keys cannot be served."""
         now = trio.current_time()
-        connected = frozenset() if host is None else host.connected()
+        connected = host.connected()
         members = tuple(self._member(entry, connected, now) for entry in self.peers.entries())
-        found = self._health_input(status, not_ready, follower, members)
+        found = self._health_input(public, rpc, canary, not_ready, follower, members)
         ceremony = self.engine.newest
         return NodeDetails(
             health=assess(found),
@@ -69,12 +73,14 @@ class NodeDetailsReader:
 
     def _health_input(
         self,
-        status: OperatorStatus,
+        public: PublicStatus,
+        rpc: RpcPoolStatus | None,
+        canary: CanaryResult | None,
         not_ready: list[str],
         follower: BoundaryStatistics,
         members: tuple[MemberStatus, ...],
     ) -> HealthInput:
-        public, newest, ceremony = status.public, status.public.key.transcript, self.engine.newest
+        newest, ceremony = public.key.transcript, self.engine.newest
         holders = frozenset() if newest is None else frozenset(newest.recipients.addresses)
         current = [member for member in members if not member.is_former]
         is_late = ceremony is not None and self._should_be_over(ceremony, follower)
@@ -91,8 +97,8 @@ class NodeDetailsReader:
             chain_error=public.chain.error,
             accused=tuple(member.operator for member in current if member.evidence),
             anchor_error=public.records.anchor_error,
-            canary=status.canary,
-            rpc_states=() if status.rpc is None else tuple(each.state for each in status.rpc.providers),
+            canary=canary,
+            rpc_states=() if rpc is None else tuple(each.state for each in rpc.providers),
             stale=public.chain.is_stale,
         )
 
@@ -129,7 +135,7 @@ class NodeDetailsReader:
         )
 
     def _member(self, entry: PeerEntry, connected: frozenset[object], now: float) -> MemberStatus:
-        ping, is_self = self.pulse.beat(entry.operator), entry.operator == self.config.operator
+        ping, is_self = self.pulse.result_of(entry.operator), entry.operator == self.config.operator
         is_connected = entry.peer in connected
         return MemberStatus(
             operator=entry.operator,

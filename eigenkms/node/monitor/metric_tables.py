@@ -10,13 +10,14 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
 from eigenkms import __version__
 from eigenkms.chain.boundaries import BoundaryStatistics
 from eigenkms.chain.provider import ProviderState, ProviderStatus
-from eigenkms.node.engine import EngineStatistics
+from eigenkms.node.engine.statistics import EngineStatistics
 from eigenkms.node.monitor.canary import Canary
 from eigenkms.node.monitor.health import CANNOT_SERVE, DEGRADED, HEALTHY
 from eigenkms.node.monitor.operator_status import MemberStatus, OperatorStatus
@@ -47,9 +48,9 @@ class MetricsInput:
     status: OperatorStatus
     ready: bool
     now: float
-    follower: BoundaryStatistics | None
+    follower: BoundaryStatistics
     engine: EngineStatistics
-    host: Statistics | None
+    host: Statistics
     canary: Canary
     data_dir: Path
     clock_behind: float
@@ -76,7 +77,7 @@ def _one(value: object) -> Values:
 
 
 def _of_host(name: str) -> Callable[[MetricsInput], Values]:
-    return lambda found: _one(None if found.host is None else getattr(found.host, name))
+    return lambda found: _one(attrgetter(name)(found.host))
 
 
 def _public(read: Callable[[PublicStatus], object]) -> Callable[[MetricsInput], Values]:
@@ -89,8 +90,7 @@ def _version(found: MetricsInput) -> Values:
 
 
 def _uptime(found: MetricsInput) -> Values:
-    details = found.status.details
-    return _one(None if details is None else round(details.uptime_seconds, 1))
+    return _one(round(found.status.details.uptime_seconds, 1))
 
 
 def _rpcs(found: MetricsInput) -> Iterator[tuple[str, ProviderStatus]]:
@@ -123,8 +123,7 @@ def _rpc_disagreements(found: MetricsInput) -> Values:
 
 def _others(found: MetricsInput) -> Iterator[MemberStatus]:
     """Return the operators but for this one."""
-    details = found.status.details
-    return (each for each in (() if details is None else details.members) if not each.is_self)
+    return (each for each in found.status.details.members if not each.is_self)
 
 
 def _peers_there(found: MetricsInput) -> Values:
@@ -154,14 +153,13 @@ def _canary(name: str) -> Callable[[MetricsInput], Values]:
 
 
 def _head_age(found: MetricsInput) -> Values:
-    at = None if found.follower is None else found.follower.head_at
+    at = found.follower.head_at
     return _one(None if at is None else found.now - at)
 
 
 def _health(found: MetricsInput) -> Values:
-    details = found.status.details
     for word in (HEALTHY, DEGRADED, CANNOT_SERVE):
-        yield (word,), float(details is not None and details.health.word == word)
+        yield (word,), float(found.status.details.health.word == word)
 
 
 def _anchor_failing(found: MetricsInput) -> Values:
@@ -236,7 +234,7 @@ GAUGES: Final = (
     ReadMetric(
         "chain_failures_in_row",
         "Looks at the chain that failed, one after another; 0 while it answers.",
-        lambda found: _one(None if found.follower is None else found.follower.failures_in_row),
+        lambda found: _one(found.follower.failures_in_row),
     ),
     ReadMetric(
         "chain_stale",
@@ -279,7 +277,7 @@ GAUGES: Final = (
     ReadMetric("canary_answers", "Operators that answered it, this one among them.", _canary("answered")),
     ReadMetric("connections", "Open libp2p connections of operators.", _of_host("connected")),
     ReadMetric("client_connections", "Open libp2p connections of others.", _of_host("clients")),
-    ReadMetric("gossip_peers", "Peers that gossip can be sent to.", _of_host("gossip_peers")),
+    ReadMetric("gossip_peers", "Peers that gossip can be sent to.", _of_host("gossip.peers")),
     ReadMetric(
         "clock_behind_seconds",
         "Seconds from this machine's clock to the newest boundary block, when it came from the future; 0 if it did not.",
@@ -310,7 +308,7 @@ COUNTERS: Final = (
     ReadMetric(
         "boundaries_total",
         "Boundaries that were seen.",
-        lambda found: _one(None if found.follower is None else found.follower.delivered),
+        lambda found: _one(found.follower.delivered),
     ),
     ReadMetric("rpc_disagreements_total", "Boundaries at which RPCs disagreed.", _rpc_disagreements),
     ReadMetric(
@@ -354,8 +352,8 @@ COUNTERS: Final = (
         "Requests through libp2p that ended by an error of this node, or by its deadline: in no other count of requests.",
         _of_host("handler_errors"),
     ),
-    ReadMetric("gossip_received_total", "Gossip messages that came.", _of_host("gossip_received")),
-    ReadMetric("gossip_refused_total", "Those that a check refused.", _of_host("gossip_refused")),
-    ReadMetric("gossip_dropped_total", "Those that nobody took in time.", _of_host("gossip_dropped")),
+    ReadMetric("gossip_received_total", "Gossip messages that came.", _of_host("gossip.received")),
+    ReadMetric("gossip_refused_total", "Those that a check refused.", _of_host("gossip.refused")),
+    ReadMetric("gossip_dropped_total", "Those that nobody took in time.", _of_host("gossip.dropped")),
 )
 """Values that only grow, until a restart."""

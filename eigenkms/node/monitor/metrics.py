@@ -90,10 +90,10 @@ OBSERVED: Final = (REQUESTS, REQUEST_SECONDS, HTTP_REQUESTS, HTTP_REQUEST_SECOND
 
 
 class Metrics:
-    """The registry of one node. ``look`` takes stock of it when somebody asks."""
+    """The registry of one node. ``read`` reads the node's parts when the metrics are requested."""
 
-    def __init__(self) -> None:
-        self.look: Callable[[], MetricsInput] | None = None
+    def __init__(self, read: Callable[[], MetricsInput]) -> None:
+        self._read = read
         self._registry = CollectorRegistry()
         self._requests = self._counter(REQUESTS)
         self._seconds = self._histogram(REQUEST_SECONDS)
@@ -161,9 +161,7 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """Return the metrics of the tables, for the registry."""
-        if self.look is None:
-            return
-        seen = self.look()
+        seen = self._read()
         for kind, table in ((GaugeMetricFamily, GAUGES), (CounterMetricFamily, COUNTERS)):
             for row in table:
                 family = kind(f"{NAMESPACE}_{row.name}", row.help, labels=row.labels)

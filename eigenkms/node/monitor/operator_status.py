@@ -261,8 +261,7 @@ class OperatorStatus:
     public: PublicStatus
     rpc: RpcPoolStatus | None
     canary: CanaryResult | None
-    details: NodeDetails | None = None
-    """None until the node runs."""
+    details: NodeDetails
 
     def to_json(self) -> Json:
         """Return ``/status.json``.
@@ -273,7 +272,7 @@ class OperatorStatus:
             **self.public.to_json(),
             "canary": None if self.canary is None else self.canary.to_json(),
             **({} if self.rpc is None else self.rpc.to_json()),
-            **({} if self.details is None else self.details.to_json()),
+            **self.details.to_json(),
         }
 
 

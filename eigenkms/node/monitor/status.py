@@ -1,25 +1,19 @@
 """Reads the status of a node from its parts.
 
-The public one, and the whole one for its operator.
+The public status is for anybody, the whole one for the operator.
 """
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from eigenkms.chain.boundaries import BoundaryFollower, BoundaryStatistics
-from eigenkms.chain.operator_set_source import OperatorSetSource
 from eigenkms.chain.rpc_pool import RpcPool
-from eigenkms.config.node import NodeConfig, parameters_of
-from eigenkms.node.anchor_publisher import AnchorPublisher
-from eigenkms.node.engine import Engine
-from eigenkms.node.issuer import PartialSignatureIssuer
-from eigenkms.node.key_versions import Versions
+from eigenkms.config.node import parameters_of
+from eigenkms.node.ceremony_parts import CeremonyParts
 from eigenkms.node.monitor.canary import Canary
 from eigenkms.node.monitor.details import NodeDetailsReader
 from eigenkms.node.monitor.operator_status import OperatorStatus, RpcPoolStatus
-from eigenkms.node.network.peer_book import PeerBook
-from eigenkms.node.network.ping import PeerPinger
+from eigenkms.node.resources import NodeResources
+from eigenkms.node.state import NodeState
 from eigenkms.public_status import (
     ChainStatus,
     KeyStatus,
@@ -28,7 +22,6 @@ from eigenkms.public_status import (
     RecordsStatus,
     SessionStatus,
 )
-from eigenkms.types import ClusterId
 
 if TYPE_CHECKING:
     from eigenkms.p2p.host import Host
@@ -38,36 +31,28 @@ CHAIN_FAILURES: Final = 3
 
 
 class StatusReporter:
-    """Reads the parts of one node.
-
-    ``follower``, ``host`` and ``overview`` are there from when the node runs.
-    """
+    """Reads the parts of one node. ``details`` are for its operator alone."""
 
     def __init__(
         self,
-        config: NodeConfig,
-        cluster: ClusterId,
-        chain: OperatorSetSource,
-        peers: PeerBook,
-        versions: Versions,
-        engine: Engine,
-        releaser: PartialSignatureIssuer,
+        resources: NodeResources,
+        state: NodeState,
+        host: "Host",
+        ceremonies: CeremonyParts,
+        canary: Canary,
+        details: NodeDetailsReader,
     ) -> None:
-        self._config = config
-        self._cluster = cluster
-        self._chain = chain
-        self._peers = peers
-        self._versions = versions
-        self._engine = engine
-        self._releaser = releaser
-        self.follower: BoundaryFollower | None = None
-        self.anchoring: AnchorPublisher | None = None
-        self.host: Host | None = None
-        self.overview: NodeDetailsReader | None = None
-        self.canary: Canary | None = None
-        self.pulse: PeerPinger | None = None
-        self.boundary_error: str | None = None
-        """Why no session was opened at the newest boundary, if the chain is the reason."""
+        self._config = resources.config
+        self._cluster = resources.cluster
+        self._chain = resources.chain
+        self._issuer = resources.issuer
+        self._peers = state.peers
+        self._versions = state.versions
+        self._host = host
+        self._ceremonies = ceremonies
+        self._engine = ceremonies.engine
+        self._canary = canary
+        self._details = details
 
     def not_ready(self) -> list[str]:
         """Return why this node cannot serve keys, one sentence each.
@@ -79,8 +64,8 @@ class StatusReporter:
         has_share = any(held.share is not None for held in self._versions)
         if not has_share and not self._engine.is_obtaining_a_share:
             reasons.append("no share of the master key is held")
-        follower = None if self.follower is None else self.follower.statistics()
-        if follower is None or follower.head is None:
+        follower = self._ceremonies.follower.statistics()
+        if follower.head is None:
             reasons.append("the chain has not been read yet")
         elif self._config.policy.mode == "attested":
             # only then a key depends on what the chain says now
@@ -92,12 +77,10 @@ class StatusReporter:
 
     def operator_status(self) -> OperatorStatus:
         """Return the whole status, which the operator sees on its monitoring listener."""
-        canary = None if self.canary is None else self.canary.result
-        status = OperatorStatus(public=self.public_status(), rpc=self._rpc_status(), canary=canary)
-        if self.overview is None:
-            return status
-        follower = BoundaryStatistics() if self.follower is None else self.follower.statistics()
-        return replace(status, details=self.overview.read(status, self.not_ready(), follower, self.host))
+        public, rpc, canary = self.public_status(), self._rpc_status(), self._canary.result
+        follower = self._ceremonies.follower.statistics()
+        details = self._details.read(public, rpc, canary, self.not_ready(), follower, self._host)
+        return OperatorStatus(public=public, rpc=rpc, canary=canary, details=details)
 
     def _rpc_status(self) -> RpcPoolStatus | None:
         pool = self._chain.rpc
@@ -113,7 +96,7 @@ class StatusReporter:
     def public_status(self) -> PublicStatus:
         """Return the status that anybody may request; nothing in it is secret."""
         newest = self._versions.newest
-        canary = None if self.canary is None else self.canary.result
+        canary = self._canary.result
         return PublicStatus(
             operator=self._config.operator,
             cluster=self._cluster,
@@ -132,11 +115,10 @@ class StatusReporter:
         )
 
     def _membership(self) -> MembershipStatus:
-        connected = frozenset() if self.host is None else self.host.connected()
         return MembershipStatus(
             operators=len(self._peers.operators),
-            connected=sum(self._peers.operator_of(peer) is not None for peer in connected),
-            outdated=() if self.pulse is None else self.pulse.outdated,
+            connected=sum(self._peers.operator_of(peer) is not None for peer in self._host.connected()),
+            outdated=self._ceremonies.pinger.outdated,
         )
 
     def _session(self) -> SessionStatus | None:
@@ -149,20 +131,20 @@ class StatusReporter:
         )
 
     def _chain_status(self) -> ChainStatus:
-        follower = BoundaryStatistics() if self.follower is None else self.follower.statistics()
+        follower = self._ceremonies.follower.statistics()
         return ChainStatus(
             boundary=None if follower.boundary is None else follower.boundary.number,
             head=None if follower.head is None else follower.head.number,
-            error=follower.last_failure if follower.failures_in_row else self.boundary_error,
+            error=follower.last_failure if follower.failures_in_row else self._ceremonies.boundaries.error,
             is_stale=self._is_stale,
         )
 
     def _records(self) -> RecordsStatus:
-        anchoring = self.anchoring
+        publisher = self._ceremonies.publisher
         return RecordsStatus(
-            audit_log=self._releaser.head,
+            audit_log=self._issuer.head,
             evidence=self._engine.evidence,
             accused=tuple(self._engine.accused),
-            anchored=None if anchoring is None else anchoring.anchored,
-            anchor_error=None if anchoring is None else anchoring.failure,
+            anchored=None if publisher is None else publisher.anchored,
+            anchor_error=None if publisher is None else publisher.failure,
         )

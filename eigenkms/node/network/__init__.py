@@ -1,1 +1,1 @@
-"""The node's traffic: connections to all operators, what it answers to them and to clients, what it fetches from them."""
+"""Connections to all operators, the answers to peers, and what is fetched."""

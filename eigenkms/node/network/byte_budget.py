@@ -12,16 +12,18 @@ BYTES_A_SECOND: Final = 4 << 20
 BURST: Final = 64 << 20
 """All dealings of the largest session that a transcript needs, which is 35 MB, and more: an honest peer meets no bound."""
 LEAST: Final = 16 << 10
-"""What the shortest answer counts as: its cost is not in its bytes."""
+"""Bytes that the shortest answer counts as, since its cost is not in its bytes."""
 CHECKED: Final = 128 << 10
-"""What an answer counts as at least for which a signature is verified: 32 a second are 4 % of a processor. Honest operators ask for
-so much 16 times a second, and each time another one."""
+"""Bytes that an answer counts as at least if a signature was verified for it. 32 a second take 4 % of a processor.
+
+Honest operators ask for that 16 times a second, each time another one.
+"""
 
 
 class OperatorByteBudget:
-    """A bucket of bytes for each operator. It may be overdrawn by one answer; nothing is served then until it is full again so far.
+    """A bucket of bytes for each operator.
 
-    ``clock`` is in seconds, monotonic.
+    One answer may overdraw it; nothing is served then until it is filled again. ``clock`` is in seconds, monotonic.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -29,15 +31,15 @@ class OperatorByteBudget:
         self._left: dict[OperatorAddress, tuple[float, float]] = {}
 
     def allows(self, operator: OperatorAddress) -> bool:
-        """Whether the operator is served now."""
+        """Return whether the operator is served now."""
         return self._now_left(operator) > 0
 
     def spend(self, operator: OperatorAddress, size: int, least: int = LEAST) -> None:
-        """The operator got an answer of so many bytes, 0 for a refusal, which counts as ``least`` at least."""
+        """Charge an answer of ``size`` bytes, at least ``least``; a refusal has 0."""
         self._left[operator] = (self._now_left(operator) - max(size, least), self._clock())
 
     def forget(self, operators: frozenset[OperatorAddress]) -> None:
-        """Drop what is known of all but these."""
+        """Drop the buckets of all but these."""
         self._left = {operator: left for operator, left in self._left.items() if operator in operators}
 
     def _now_left(self, operator: OperatorAddress) -> float:

@@ -1,10 +1,11 @@
-"""Fetching what of dealings did not come by itself: bodies that a session needs, and rows from which a late share is decrypted.
+"""The dealing fetcher: it gets bodies and rows of dealings that did not arrive.
 
-A body is pushed by its dealer to all members as soon as its header is gossiped, so it is fetched only if it is still wanted after a
-while. Anybody may have it. Each round asks for each name at one peer, drawn at random among those that were not asked for it yet; a
-peer that has it not, or served other bytes, is not asked for it again before all were. A peer that says nothing
-is left with one request, and after a while another one is asked. Else nothing is asked for twice while an answer is on its way: on
-a busy machine more requests make all answers later.
+A session needs bodies; a late share is decrypted from rows. A dealer pushes a body to all members as soon as it gossips the header,
+so a body is fetched only if it is still wanted after a while. Any peer may have it.
+
+Each round asks one peer for each name, drawn at random among those that were not asked for it yet. A peer that did not have it, or
+that served other bytes, is asked for it again only after all others. If a peer does not answer, another one is asked after a while.
+Otherwise nothing is requested twice at the same time: on a busy machine more requests make all answers later.
 """
 
 import logging
@@ -16,7 +17,7 @@ from typing import Final, TypeAlias
 import trio
 
 from eigenkms.errors import EigenKmsError
-from eigenkms.node.engine import Engine, FrameSink
+from eigenkms.node.engine.engine import Engine, FrameSink
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerId
@@ -26,16 +27,16 @@ log = logging.getLogger(__name__)
 
 FETCH_SECONDS = 5.0
 HEDGE_SECONDS: Final = 2.0
-"""After which another peer is asked besides one that has not answered."""
+"""After which another peer is asked, if one has not answered."""
 FREE_PLACES: Final = 4
-"""Requests on their way at once, and one more for each third peer: so many may be silent."""
+"""Requests at the same time, and one more for each third peer, as so many may be silent."""
 
 Want: TypeAlias = tuple[str, bytes]
 """Method and name of a dealing."""
 
 
 class DealingFetcher:
-    """``pause`` gives the seconds between two rounds."""
+    """Fetches what the engine wants. ``pause`` gives the seconds between two rounds."""
 
     def __init__(self, host: Host, peers: PeerBook, engine: Engine, pause: Callable[[], float]) -> None:
         self._host = host
@@ -46,17 +47,17 @@ class DealingFetcher:
         self._asking: dict[PeerId, Want] = {}
         self._asked_at: dict[Want, float] = {}
 
-    async def run(self, outlet: FrameSink) -> None:
+    async def run(self, sink: FrameSink) -> None:
         """Fetch until cancelled."""
         async with trio.open_nursery() as nursery:
             while True:
-                await self._engine.wants()
+                await self._engine.wait_for_wanted()
                 await trio.sleep(self._pause())
                 for peer, want in self._round(trio.current_time()):
-                    nursery.start_soon(self._ask, outlet, peer, want)
+                    nursery.start_soon(self._ask, sink, peer, want)
 
     def _round(self, now: float) -> Iterator[tuple[PeerId, Want]]:
-        """Whom to ask for what now."""
+        """Yield the peers to ask now, each with what to ask for."""
         wanted = self._engine.wanted
         wants: list[Want] = [(rpc_methods.ROW, name) for name in wanted.rows]
         wants += [(rpc_methods.BODY, name) for name in wanted.bodies]
@@ -84,7 +85,7 @@ class DealingFetcher:
         asked.add(chosen)
         return chosen
 
-    async def _ask(self, outlet: FrameSink, peer: PeerId, want: Want) -> None:
+    async def _ask(self, sink: FrameSink, peer: PeerId, want: Want) -> None:
         method, name = want
         operator = self._peers.operator_of(peer)
         try:
@@ -92,9 +93,9 @@ class DealingFetcher:
                 peer, rpc_methods.OPERATOR_PROTOCOL, method, name, timeout=FETCH_SECONDS
             )
             if method == rpc_methods.ROW:
-                await self._engine.take_row(outlet, name, rpc_methods.decode_row(answer))
+                await self._engine.take_row(sink, name, rpc_methods.decode_row(answer))
             else:
-                self._engine.offer_body(operator, name, answer)
+                self._engine.submit_body(operator, name, answer)
         except EigenKmsError as error:
             log.debug("%s of dealing %s from %s: %s", method, name.hex()[:16], peer, error)
         finally:

@@ -1,9 +1,10 @@
-"""Dialling an operator that asks whether it can be reached (docs/protocol.md, Reach).
+"""Dial-back: test whether an operator can be reached (docs/protocol.md, Reach).
 
-What could be abused is the dial, so it goes where the chain says and nowhere else, for members alone, ``MAX_DIALS`` at a time and
-one for each of them, once in ``PAUSE_SECONDS``. So a member whose socket is a black hole keeps no other from its answer. A member
-could still write an address of somebody else's network on chain and read from the answers what listens there: a node whose own
-socket is a public address dials no private one, here or elsewhere (``connector``), and one that has no socket answers for none.
+A dial could be abused. So it goes to the socket on chain alone, and for members alone. There are ``MAX_DIALS`` at a time, and one
+for each member in ``PAUSE_SECONDS``. So a member whose socket is a black hole keeps no other from its answer.
+
+A member could still write an address of another network on chain, and read from the answers what listens there. So a node whose own
+socket is a public address dials no private one (``connector``), and a node without a socket dials public ones alone.
 """
 
 import time
@@ -27,10 +28,15 @@ MAX_DIALS: Final = 4
 
 
 class DialBackService:
-    """Answers ``reach`` requests of one node. ``host`` is there from when the node runs."""
+    """Answers the ``reach`` requests that come to one node, by dials from ``host``."""
 
     def __init__(
-        self, cluster: ClusterId, me: OperatorAddress, peers: PeerBook, checks: SignatureChecks
+        self,
+        cluster: ClusterId,
+        me: OperatorAddress,
+        peers: PeerBook,
+        checks: SignatureChecks,
+        host: "Host",
     ) -> None:
         self._cluster = cluster
         self._me = me
@@ -39,10 +45,13 @@ class DialBackService:
         self._served: dict[OperatorAddress, tuple[int, float]] = {}
         """Of each member that asked: the time that its last request names, and when that came by our own clock."""
         self._dialling: set[OperatorAddress] = set()
-        self.host: Host | None = None
+        self._host = host
 
     async def answer(self, request: Request) -> bytes:
-        """Raises ``RpcRefusal``, and ``RemoteProtocolError`` for what no operator of the set signed."""
+        """Dial the sender of a request, and return the outcome.
+
+        Raises ``RpcRefusal``, and ``RemoteProtocolError`` if no operator of the set signed the request.
+        """
         frame = decode_frame(request.body)
         asked_ms = read_reach_request(frame, cluster=self._cluster, me=self._me)
         asker = frame.sender
@@ -75,11 +84,9 @@ class DialBackService:
             raise RpcRefusal("busy", f"few dials at a time, and one in {PAUSE_SECONDS:g} s for each operator")
 
     async def _dial(self, asker: OperatorAddress, socket: PeerAddress) -> ReachAnswer:
-        if self.host is None:
-            raise RpcRefusal("busy", "this node is starting")
         self._dialling.add(asker)
         try:
-            outcome = await self.host.probe(
+            outcome = await self._host.probe(
                 socket.peer_id, socket.transport, timeout=DIAL_SECONDS, public_only=self._peers.home is None
             )
         finally:

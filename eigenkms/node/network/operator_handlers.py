@@ -1,7 +1,7 @@
-"""What a node answers other operators in protocol 2: frames that they lack, dealings' bodies and rows, its highest version.
+"""Handlers of the operator protocol: frames, bodies, rows, the highest version.
 
-Each handler checks in the order of cost: who asks, how much it was served lately, size and shape, signature. All answers come from
-the machines between two of their steps, so nothing is served that is not durable.
+Each handler checks in the order of cost: the sender, its budget, size and shape, signature. All answers are read from the machines
+between two of their steps, so nothing is served that is not durable.
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,7 +10,7 @@ from typing import Final
 import trio
 
 from eigenkms.errors import RemoteProtocolError
-from eigenkms.node.engine import Engine
+from eigenkms.node.engine.engine import Engine
 from eigenkms.node.fair_thread import FairThread, NoPlaceError
 from eigenkms.node.network.byte_budget import CHECKED, LEAST, OperatorByteBudget
 from eigenkms.node.network.peer_book import PeerBook
@@ -24,13 +24,13 @@ from eigenkms.protocols.wire.session import MAX_OPERATORS
 from eigenkms.types import ClusterId, OperatorAddress
 
 SYNCS: Final = 16
-"""Requests for frames of one operator that wait: it asks for a few sessions, one after another."""
+"""Requests for frames of one operator that may wait. It asks for a few sessions, one after another."""
 
 Canary = Callable[[OperatorAddress, bytes], Awaitable[bytes]]
 
 
 class OperatorHandlers:
-    """The handler of the operator protocol of one node. ``canary`` answers requests of that name."""
+    """Answers the operator protocol of one node; ``canary`` answers its own method."""
 
     def __init__(self, cluster: ClusterId, peers: PeerBook, engine: Engine, canary: Canary) -> None:
         self._cluster = cluster
@@ -41,7 +41,7 @@ class OperatorHandlers:
         self.budget = OperatorByteBudget(trio.current_time)
 
     async def answer(self, request: Request) -> bytes:
-        """Only peers that proved which operator they are get an answer."""
+        """Answer a peer that is authenticated. Raises ``RpcRefusal``."""
         sender = self._peers.operator_of(request.peer)
         if sender is None:
             raise RpcRefusal("say-hello", "prove first which operator you are")
@@ -60,11 +60,14 @@ class OperatorHandlers:
 
     def _take_body(self, request: Request, sender: OperatorAddress) -> bytes:
         name, body = rpc_methods.decode_push(request.body)
-        self._engine.offer_body(sender, name, body)
+        self._engine.submit_body(sender, name, body)
         return b""
 
     async def _serve(self, request: Request, sender: OperatorAddress) -> bytes:
-        """Refusals are charged, too: a bad signature costs more than most answers."""
+        """Answer within the operator's budget, and charge the answer.
+
+        Refusals are charged too, as a bad signature costs more than most answers.
+        """
         if not self.budget.allows(sender):
             raise RpcRefusal("busy", "this operator served you much lately: ask another one, or later")
         answer = b""
@@ -93,7 +96,7 @@ class OperatorHandlers:
         if frame.sender != sender:
             raise RpcRefusal("wrong-sender", "the frame is signed by another operator than the peer is")
         await self._check_sync(frame)
-        return encode_frames(await self._engine.sync_reply(frame))
+        return encode_frames(await self._engine.queries.sync_reply(frame))
 
     async def _check_sync(self, frame: Frame) -> None:
         key = self._peers.key_of(frame.sender)
@@ -105,19 +108,19 @@ class OperatorHandlers:
             raise RpcRefusal("busy", "too many requests of yours wait here: ask again in a second") from None
 
     async def _body(self, request: bytes) -> bytes:
-        body = await self._engine.body(rpc_methods.read_name(request))
+        body = await self._engine.queries.body(rpc_methods.read_name(request))
         if body is None:
             raise RpcRefusal("no-dealing", "this operator has no such dealing, or has not verified it yet")
         return body
 
     async def _row(self, request: bytes, sender: OperatorAddress) -> bytes:
-        row = await self._engine.row(rpc_methods.read_name(request), sender)
+        row = await self._engine.queries.row(rpc_methods.read_name(request), sender)
         if row is None:
             raise RpcRefusal("no-dealing", "this operator has no such dealing, or it is of another session")
         return rpc_methods.encode_row(row)
 
     async def _head(self) -> bytes:
-        head = await self._engine.head()
+        head = await self._engine.queries.head()
         if head is None:
             raise RpcRefusal("no-version", "this operator knows no version")
         return rpc_methods.encode_head(head)

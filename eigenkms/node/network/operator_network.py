@@ -1,8 +1,12 @@
-"""Links: keep connected to every operator, learn which peer is which, pull what gossip lost, push the bodies of dealings.
+"""The operator network: connections to every operator, gossip, sync, and bodies.
 
-Three loops over one peer book: *greet* says hello to connected peers that have not proven who they are, *pull* asks bound peers,
-one after another, for frames of the sessions under way, *listen* feeds gossip to the engine. A fourth one hands bodies over: a
-session takes one message delay for a dealing, not three as if each member asked for the body once it has the header.
+Four loops run over one peer book:
+
+- *identify* says hello to connected peers that are not authenticated yet;
+- *sync* asks authenticated peers, one after another, for frames of the sessions in progress that gossip lost;
+- *receive gossip* feeds gossip to the engine;
+- *send bodies* pushes the bodies of this operator's dealings. So a dealing takes one message delay. It would take three if each
+  member fetched the body after the header.
 """
 
 import logging
@@ -15,8 +19,8 @@ import trio
 from eigenkms.errors import EigenKmsError, NetworkError, RefusedError, RemoteProtocolError
 from eigenkms.node import log_fields
 from eigenkms.node.authorisation.rate_limiter import RateLimiter
-from eigenkms.node.engine import Engine
-from eigenkms.node.frame_queue import MAX_FRAMES
+from eigenkms.node.engine.engine import Engine
+from eigenkms.node.engine.frame_queue import MAX_FRAMES
 from eigenkms.node.network.dealing_fetcher import DealingFetcher
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.node.network.peer_records import PeerRecordService
@@ -36,48 +40,52 @@ CALL_SECONDS = 5.0
 MIN_PULL_SECONDS, MAX_PULL_SECONDS = 0.25, 5.0
 MAX_PULLS = 2
 MAX_PUSHES = 16
-"""Bodies on their way at once."""
+"""Bodies that are sent at the same time."""
 GOSSIP_RATE, GOSSIP_BURST = 64, MAX_FRAMES
-"""Frames of one operator a second that are taken and passed on, and at once: what it says in a session of the largest set, twice a
-minute. Those beyond are pulled, if they are good.
+"""Frames of one operator that are taken and passed on: a second, and at once.
+
+An operator sends so many in a session of the largest set, twice a minute. Good ones beyond are synced.
 """
 MAX_WAITING = 4096
-"""Pushes that wait. Those beyond are left out, and their recipients fetch the body."""
+"""Pushes that may wait. Beyond it a push is left out, and its recipient fetches the body."""
 
 
 class OperatorNetwork:
-    """The node's side of the network; ``Outlet`` of the engine. Opened by ``run``."""
+    """The ``FrameSink`` of the engine. ``window`` is the protocol window in seconds."""
 
     def __init__(
-        self, host: Host, peers: PeerBook, engine: Engine, greeter: PeerRecordService, cluster: ClusterId
+        self,
+        host: Host,
+        peers: PeerBook,
+        engine: Engine,
+        records: PeerRecordService,
+        cluster: ClusterId,
+        *,
+        window: float,
     ) -> None:
         self._host = host
         self._peers = peers
         self._engine = engine
-        self._greeter = greeter
+        self._records = records
         self._cluster = cluster
         self._topic = rpc_methods.gossip_topic(cluster)
         self._to_push, self._pushes = trio.open_memory_channel[tuple[PeerId, bytes]](MAX_WAITING)
-        self._window = 1.0
+        self._window = window
         self._gossip_rates = RateLimiter(GOSSIP_RATE, GOSSIP_BURST, trio.current_time)
         self._dialled: Mapping[PeerId, tuple[str, ...]] = {}
         self._fetcher = DealingFetcher(host, peers, engine, self._pause)
 
-    def set_window(self, window: float) -> None:
-        """Pull four times a protocol window (seconds)."""
-        self._window = window
-
     async def run(self) -> None:
-        """All loops, until cancelled."""
+        """Run all loops until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._listen)
-            nursery.start_soon(self._greet)
-            nursery.start_soon(self._pull)
-            nursery.start_soon(self._push)
+            nursery.start_soon(self._receive_gossip)
+            nursery.start_soon(self._identify_peers)
+            nursery.start_soon(self._sync)
+            nursery.start_soon(self._send_bodies)
             nursery.start_soon(self._fetcher.run, self)
 
     def refresh(self) -> None:
-        """Dial whom the peer book names now, where it says, from where the chain says this node is."""
+        """Connect to the peers that the peer book names now, and disconnect others."""
         self._host.set_home(self._peers.home)
         expected = self._peers.expected()
         if expected is self._dialled:
@@ -90,16 +98,16 @@ class OperatorNetwork:
         self._dialled = expected
 
     def bound(self) -> list[PeerId]:
-        """Connected peers that proved which operator they are."""
+        """Return the connected peers that are authenticated, ascending."""
         return [p for p in sorted(self._host.connected()) if self._peers.operator_of(p) is not None]
 
-    # -- outlet ----------------------------------------------------------------------------------------------
+    # -- frame sink ----------------------------------------------------------------------------------------------
 
     async def broadcast(self, frame: Frame) -> None:
         await self._host.publish(self._topic, frame.encoded)
 
     async def publish(self, session: Session, name: bytes, body: bytes) -> None:
-        """Push the body of my dealing to the members that are connected."""
+        """Push the body of this operator's dealing to the connected members."""
         message = rpc_methods.encode_push(name, body)
         for peer in self.bound():
             operator = self._peers.operator_of(peer)
@@ -110,14 +118,14 @@ class OperatorNetwork:
             except trio.WouldBlock:
                 log.debug("body of dealing %s to %s: too many wait", name.hex()[:16], peer)
 
-    async def _push(self) -> None:
+    async def _send_bodies(self) -> None:
         async with trio.open_nursery() as nursery:
             places = trio.Semaphore(MAX_PUSHES)
             async for peer, message in self._pushes:
                 await places.acquire()
-                nursery.start_soon(self._push_one, peer, message, places)
+                nursery.start_soon(self._send_body, peer, message, places)
 
-    async def _push_one(self, peer: PeerId, message: bytes, places: trio.Semaphore) -> None:
+    async def _send_body(self, peer: PeerId, message: bytes, places: trio.Semaphore) -> None:
         try:
             await self._host.call(
                 peer, rpc_methods.OPERATOR_PROTOCOL, rpc_methods.PUSH, message, timeout=CALL_SECONDS
@@ -130,8 +138,10 @@ class OperatorNetwork:
     # -- loops -----------------------------------------------------------------------------------------------
 
     def _read_gossip(self, origin: PeerId, data: bytes) -> Frame | None:
-        """The frame of a message that is worth passing on, by cheap checks: one that can be read, of this cluster, which its own
-        operator gossips, and not too often: whatever one operator says, every member passes on to others.
+        """Return the frame of a message if it is worth passing on, else None.
+
+        The checks are cheap: the frame decodes, is of this cluster, comes from its own operator, and not too often. The rate
+        matters, as every member passes each frame on to others.
         """
         try:
             frame = decode_frame(data)
@@ -140,25 +150,25 @@ class OperatorNetwork:
             slot_of(frame)
         except RemoteProtocolError:
             return None
-        if self._peers.key_of(frame.sender) is None or not self._peers.is_said_to_be(origin, frame.sender):
+        if self._peers.key_of(frame.sender) is None or not self._peers.is_claimed_peer(origin, frame.sender):
             return None
         return None if self._gossip_rates.acquire(frame.sender.hex()) else frame
 
-    async def _listen(self) -> None:
+    async def _receive_gossip(self) -> None:
         async for message in self._host.subscribe(self._topic, self._read_gossip):
             assert isinstance(message.content, Frame), "what the validator returned"
-            self._engine.offer(self._source(message.origin), message.content)
+            self._engine.submit(self._origin_of(message.origin), message.content)
 
-    def _source(self, peer: PeerId) -> Hashable:
-        """Whose place in the engine's queues is used: an operator has one, however many peer ids it makes."""
+    def _origin_of(self, peer: PeerId) -> Hashable:
+        """Return the owner of a queue in the engine: one for all peers of an operator."""
         return self._peers.operator_of(peer) or peer
 
-    async def _greet(self) -> None:
+    async def _identify_peers(self) -> None:
         greeting: set[PeerId] = set()
 
         async def greet(peer: PeerId) -> None:
             try:
-                await self._greet_one(peer)
+                await self._identify_peer(peer)
             finally:
                 greeting.discard(peer)
 
@@ -169,7 +179,7 @@ class OperatorNetwork:
                 expected = frozenset(self._peers.expected())
                 for peer in (before - expected) & self._host.connected():
                     log.info("disconnecting from %s: no operator is that peer any more", peer)
-                    nursery.start_soon(self._host.part, peer)
+                    nursery.start_soon(self._host.disconnect, peer)
                 before = expected
                 for peer in self._host.connected() & self._peers.expected().keys() - greeting:
                     if self._peers.operator_of(peer) is None:
@@ -177,22 +187,24 @@ class OperatorNetwork:
                         nursery.start_soon(greet, peer)
                 await trio.sleep(GREET_SECONDS)
 
-    async def _greet_one(self, peer: PeerId) -> None:
-        record = self._greeter.record
-        assert record is not None, "links run once this node has its record"
+    async def _identify_peer(self, peer: PeerId) -> None:
+        own = self._records.own.encoded
         try:
-            answer = await self._host.call(peer, CLIENT_PROTOCOL, HELLO, record.encoded, timeout=CALL_SECONDS)
-            await self._greeter.take_records(answer, peer)
+            answer = await self._host.call(peer, CLIENT_PROTOCOL, HELLO, own, timeout=CALL_SECONDS)
+            await self._records.take_records(answer, peer)
         except EigenKmsError as error:
             log.debug("hello to %s: %s", peer, error)
 
-    async def _pull(self) -> None:
-        """One peer after another; one that does not answer holds nobody up, and on a busy machine no more are asked than two."""
+    async def _sync(self) -> None:
+        """Sync with one peer after another, with ``MAX_PULLS`` at the same time.
+
+        So a peer that does not answer delays no other.
+        """
         pulling: set[PeerId] = set()
 
         async def pull(peer: PeerId) -> None:
             try:
-                await self._pull_from(peer)
+                await self._sync_with(peer)
             finally:
                 pulling.discard(peer)
 
@@ -206,11 +218,11 @@ class OperatorNetwork:
                     nursery.start_soon(pull, chosen)
 
     def _pause(self) -> float:
-        """A quarter of a window, jittered so that nodes do not ask in step."""
+        """Return a quarter of a window, jittered so that nodes do not ask in step."""
         return min(max(self._window / 4, MIN_PULL_SECONDS), MAX_PULL_SECONDS) * random.uniform(0.8, 1.2)  # noqa: S311
 
-    async def _pull_from(self, peer: PeerId) -> None:
-        for request in await self._engine.sync_requests():
+    async def _sync_with(self, peer: PeerId) -> None:
+        for request in await self._engine.queries.sync_requests():
             try:
                 answer = await self._host.call(
                     peer,
@@ -220,8 +232,11 @@ class OperatorNetwork:
                     timeout=CALL_SECONDS,
                 )
                 for data in decode_frames(answer):
-                    self._engine.offer(self._source(peer), data)
+                    self._engine.submit(self._origin_of(peer), data)
             except EigenKmsError as error:
                 log.debug(
-                    "pull from %s: %s", peer, error, extra=log_fields.of(request.session, "pull-failed")
+                    "pull from %s: %s",
+                    peer,
+                    error,
+                    extra=log_fields.session_fields(request.session, "pull-failed"),
                 )

@@ -1,9 +1,11 @@
-"""Which libp2p peer is which operator: the chain's sockets to begin with, signed peer records as proof.
+"""The peer book: which libp2p peer is which operator.
 
-A peer whose id stands in an operator's socket on chain may open operator streams; it *is* that operator, for shares and
-everything else, only once it has itself handed over a record that is signed with the operator's BN254 key and names the very peer
-id that Noise authenticated. A record that somebody else passes on says where to dial its operator, and no more: an operator could
-sign one with the peer id of another. Where a peer is dialled that several name is decided by ``protocols.wire.peer_claims``.
+A peer whose id is in an operator's socket on chain may open operator streams. It counts as that operator, for shares and everything
+else, only once it is *authenticated*. For that it must itself hand over a record, which the operator's BN254 key signs and which
+names the peer id that Noise authenticated.
+
+A record that another peer passes on only says where to dial its operator: an operator could sign one with the peer id of another.
+If several operators name one peer, ``protocols.wire.peer_claims`` decides where it is dialled.
 """
 
 import logging
@@ -14,23 +16,26 @@ from eigenkms.chain.operator_set import ChainOperator
 from eigenkms.errors import InputError, RemoteProtocolError
 from eigenkms.p2p.identity import PeerAddress, PeerId, TransportAddress, parse_address, parse_transport
 from eigenkms.p2p.prefixes import plain_ip
+from eigenkms.p2p.types import GOSSIP
 from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.protocols.wire.frames import NO_SESSION, Frame, WrongScopeError
 from eigenkms.protocols.wire.peer_claims import ClaimStanding, PeerClaim, dial_order
 from eigenkms.protocols.wire.peer_record import PeerRecord, read_peer_record
+from eigenkms.protocols.wire.rpc_methods import CLIENT_PROTOCOL, OPERATOR_PROTOCOL
 from eigenkms.types import ClusterId, OperatorAddress
 
 log = logging.getLogger(__name__)
 
 FUTURE_MS = 5 * 60 * 1000
-"""How far ahead of our clock a record's sequence may be."""
+"""How far ahead of this machine's clock a record's sequence may be."""
 
 
 @dataclass(frozen=True)
 class PeerEntry:
-    """An operator and its peer: ``socket`` as it stands on chain, ``peer`` and ``addresses`` of its record or else of its socket.
+    """An operator and its peer.
 
-    ``former``: it has left the set and is kept because it holds a version. ``proven``: the peer showed that it is the operator.
+    ``socket`` is as on chain, ``peer`` and ``addresses`` are as dialled. The latter are of its record, or else of its socket.
+    ``former``: it has left the set and is kept as it holds a version. ``proven``: the peer is authenticated.
     """
 
     operator: OperatorAddress
@@ -42,7 +47,10 @@ class PeerEntry:
 
 
 class PeerBook:
-    """Operators of the newest set with their sockets, and the verified records. Pure state; no I/O."""
+    """Operators of the newest set with their sockets and verified records.
+
+    Pure state, without I/O.
+    """
 
     def __init__(self, cluster: ClusterId, me: OperatorAddress, own_peer: PeerId) -> None:
         self._cluster = cluster
@@ -54,7 +62,7 @@ class PeerBook:
         self._hosts: frozenset[str] = frozenset()
         self._records: dict[OperatorAddress, tuple[PeerRecord, Frame]] = {}
         self._proven: dict[OperatorAddress, PeerId] = {}
-        self._complained: set[tuple[OperatorAddress, str]] = set()
+        self._warned: set[tuple[OperatorAddress, str]] = set()
         self._expected: Mapping[PeerId, tuple[str, ...]] | None = None
 
     def update(
@@ -64,10 +72,11 @@ class PeerBook:
         holders: Iterable[OperatorAddress] = (),
         former: Iterable[ChainOperator] = (),
     ) -> None:
-        """Take a newer operator set. A socket that nobody can dial is logged once and its operator dialled by record alone.
+        """Replace the operator set by a newer one.
 
-        Whoever left the set stays while it is one of ``holders``, who deal from the version that they hold; so do those among
-        ``former`` operators, read from an older block.
+        A socket that cannot be dialled is logged once, and its operator is dialled by record alone. An operator that left the set
+        stays while it is one of ``holders``, as these deal from the version that they hold. So do the holders among ``former``
+        operators, which were read from an older block.
         """
         known = {**{o.address: o for o in former}, **self._former, **self._operators}
         self._operators = {o.address: o for o in operators}
@@ -77,26 +86,29 @@ class PeerBook:
             try:
                 self._sockets[operator.address] = parse_address(operator.socket)
             except InputError as error:
-                self._complain(operator.address, f"its socket on chain cannot be dialled: {error}")
+                self._warn_once(operator.address, f"its socket on chain cannot be dialled: {error}")
         self._hosts = frozenset(socket.transport.host for socket in self._sockets.values())
-        self._complain_of_private_sockets()
+        self._warn_of_private_sockets()
         self._records = {a: r for a, r in self._records.items() if a in self._everybody}
         self._expected = None
         self._proven = {a: p for a, p in self._proven.items() if a in self._everybody}
         for peer_id, owners in self._claimants().items():
             if len(owners) > 1:
                 for owner in owners:
-                    self._complain(
+                    self._warn_once(
                         owner, f"its socket names peer id {peer_id}, which another operator names too"
                     )
 
-    def _complain_of_private_sockets(self) -> None:
-        """A node of the public network does not dial them (``p2p.dialing.connector``). What a name stands for is not known here."""
+    def _warn_of_private_sockets(self) -> None:
+        """Warn of private sockets if this node is public, as it does not dial them.
+
+        See ``p2p.dialing.connector``. Host names are not resolved here.
+        """
         if self.home is None or not self.home.is_public:
             return
         for operator, socket in self._sockets.items():
             if socket.transport.is_public is False:
-                self._complain(
+                self._warn_once(
                     operator, f"its socket on chain, {socket.multiaddr}, is private: it is not dialled there"
                 )
 
@@ -106,9 +118,9 @@ class PeerBook:
             claims.setdefault(socket.peer_id, []).append(address)
         return claims
 
-    def _complain(self, operator: OperatorAddress, sentence: str) -> None:
-        if (operator, sentence) not in self._complained:
-            self._complained.add((operator, sentence))
+    def _warn_once(self, operator: OperatorAddress, sentence: str) -> None:
+        if (operator, sentence) not in self._warned:
+            self._warned.add((operator, sentence))
             log.warning("operator 0x%s: %s", operator.hex(), sentence)
 
     @property
@@ -120,7 +132,7 @@ class PeerBook:
         return tuple(self._operators.values())
 
     def entries(self) -> tuple[PeerEntry, ...]:
-        """All operators that are known, this one too, ascending."""
+        """Return all operators that are known, this one too, ascending."""
         return tuple(self._entry(operator) for _, operator in sorted(self._everybody.items()))
 
     def _entry(self, operator: ChainOperator) -> PeerEntry:
@@ -142,25 +154,29 @@ class PeerBook:
         return None if found is None else found.key
 
     def is_member(self, operator: OperatorAddress) -> bool:
-        """Whether it is in the newest set, as opposed to having left it."""
+        """Return whether an operator is in the newest set, and has not left it."""
         return operator in self._operators
 
     def socket_of(self, operator: OperatorAddress) -> PeerAddress | None:
-        """The socket on chain, if there is one that can be dialled; this node's own too."""
+        """Return an operator's socket on chain if it can be dialled, else None."""
         return self._sockets.get(operator)
 
     @property
     def home(self) -> TransportAddress | None:
-        """Where the chain says that this node is; None if its socket cannot be dialled, or it is no operator yet."""
+        """The address of this node on chain.
+
+        None if its socket cannot be dialled, or it is no operator yet.
+        """
         own = self._sockets.get(self._me)
         return None if own is None else own.transport
 
     # -- records ---------------------------------------------------------------------------------------------
 
-    def screen(self, frame: Frame, now_ms: int) -> PeerRecord | None:
-        """The record in ``frame`` if it is worth a signature check: an operator's, in scope, newer than the one we have.
+    def check_fresh(self, frame: Frame, now_ms: int) -> PeerRecord | None:
+        """Return the record in ``frame`` if it is worth a signature check, else None.
 
-        Raises ``RemoteProtocolError`` for a frame that is no peer record of this cluster, or has an address that is none.
+        It is if it is an operator's, in scope, and newer than the known one. Raises ``RemoteProtocolError`` for a frame that is no
+        peer record of this cluster, or has an address that is none.
         """
         record = read_peer_record(frame)
         if frame.cluster != self._cluster or frame.session != NO_SESSION or frame.recipient is not None:
@@ -186,10 +202,10 @@ class PeerBook:
                 self._proven.pop(record.operator, None)
             log.info("operator 0x%s says to be peer %s", record.operator.hex(), peer)
 
-    def prove(self, peer: PeerId, frame: Frame) -> None:
-        """``peer`` itself handed this record over: if it is the one we keep and names it, the peer is that operator.
+    def mark_authenticated(self, peer: PeerId, frame: Frame) -> None:
+        """Authenticate ``peer``, which handed this record over, if the record names it.
 
-        Raises ``RemoteProtocolError`` if it is proven to be another one already.
+        The record must be the one that is kept. Raises ``RemoteProtocolError`` if the peer is another operator already.
         """
         known = self._records.get(frame.sender)
         if known is None or known[1].encoded != frame.encoded or known[0].peer_id != bytes(peer):
@@ -202,34 +218,43 @@ class PeerBook:
             log.info("operator 0x%s is peer %s", frame.sender.hex(), peer)
 
     def records(self) -> tuple[Frame, ...]:
-        """Verified records, to pass on."""
+        """Return the verified records, to pass on."""
         return tuple(frame for _, frame in self._records.values())
 
     # -- who is who ------------------------------------------------------------------------------------------
 
     def operator_of(self, peer: PeerId) -> OperatorAddress | None:
-        """The operator that this peer proved to be."""
+        """Return the operator that this peer is authenticated as, or None."""
         return next((a for a, p in self._proven.items() if p == peer), None)
 
     def peer_of(self, operator: OperatorAddress) -> PeerId | None:
-        """The peer that this operator says to be, in a record that it signed."""
+        """Return the peer that this operator's record names, or None."""
         found = self._records.get(operator)
         return None if found is None else PeerId(found[0].peer_id)
 
     def is_at(self, address: str) -> bool:
-        """Whether an operator's socket on chain is at this IP address; one that names a host is at none."""
+        """Return whether an operator's socket on chain is at this IP address.
+
+        A socket that names a host is at none.
+        """
         return str(plain_ip(address)) in self._hosts
 
-    def is_said_to_be(self, peer: PeerId, operator: OperatorAddress) -> bool:
-        """Whether the operator's socket on chain or its record names this peer."""
+    def is_claimed_peer(self, peer: PeerId, operator: OperatorAddress) -> bool:
+        """Return whether the operator's socket on chain or its record names this peer."""
         return any(named == peer for named, _ in self._addresses(operator))
 
-    def may_speak(self, peer: PeerId) -> bool:
-        """Whether the peer may open operator streams: named by a socket on chain, or by a record."""
+    def may_open_operator_streams(self, peer: PeerId) -> bool:
+        """Return whether a socket on chain or a record names this peer."""
         return peer in self.expected() or self.operator_of(peer) is not None
 
+    def admits(self, peer: PeerId, protocol: str) -> bool:
+        """Return whether a peer may use a protocol: strangers only the client protocol."""
+        if protocol in (GOSSIP, OPERATOR_PROTOCOL):
+            return self.may_open_operator_streams(peer)
+        return protocol == CLIENT_PROTOCOL
+
     def expected(self) -> Mapping[PeerId, tuple[str, ...]]:
-        """Peers of the other operators with the addresses to dial them at, the first to try first.
+        """Return the peers of the other operators, each with its addresses in dial order.
 
         The object is the same until something changes.
         """
@@ -238,7 +263,7 @@ class PeerBook:
         return self._expected
 
     def _find_claims(self) -> Iterator[PeerClaim[PeerId]]:
-        """What each of the others says: its record's addresses first, then its socket's, if both name one peer."""
+        """Yield the claims of others: addresses of the record, then of the socket."""
         for operator in self._everybody:
             told: dict[PeerId, tuple[str, ...]] = {}
             for peer, addresses in self._addresses(operator) if operator != self._me else ():
@@ -265,7 +290,10 @@ class PeerBook:
 
 
 def _check_addresses(record: PeerRecord) -> None:
-    """An operator may sign anything: what goes to the dialler must be an address."""
+    """Raise ``MalformedError`` for an address that cannot be dialled.
+
+    An operator may sign anything.
+    """
     for address in record.addresses:
         try:
             parse_transport(address)

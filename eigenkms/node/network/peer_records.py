@@ -1,4 +1,4 @@
-"""Peer records: this node's own, and what is done with those that others hand over."""
+"""Peer records: this node's own, and the ones that other peers hand over."""
 
 import logging
 import time
@@ -18,52 +18,54 @@ log = logging.getLogger(__name__)
 
 
 class PeerRecordService:
-    """``record`` is this node's own peer record, which is there once its addresses are known."""
+    """Exchanges peer records. ``own`` is this node's signed record."""
 
-    def __init__(self, peers: PeerBook, checks: SignatureChecks, record: Frame | None = None) -> None:
+    def __init__(self, peers: PeerBook, checks: SignatureChecks, own: Frame) -> None:
         self._peers = peers
         self._checks = checks
-        self.record = record
+        self.own = own
 
     def records(self) -> list[Frame]:
-        """My own record, and all that are known."""
-        own = [] if self.record is None else [self.record]
-        return [*own, *self._peers.records()]
+        """Return this node's own record, and all that are known."""
+        return [self.own, *self._peers.records()]
 
     async def hello(self, request: Request) -> bytes:
-        """Take the caller's peer record, which must name the very peer that calls; give mine and all that are known.
+        """Accept the caller's record, and return all records.
 
-        Raises ``RpcRefusal``, ``RemoteProtocolError``.
+        The record must name the peer that calls. Raises ``RpcRefusal``, ``RemoteProtocolError``.
         """
         frame = decode_frame(request.body)
-        record = self._screen(frame)
+        record = self._check_fresh(frame)
         if record is not None and PeerId(record.peer_id) != request.peer:
             raise RpcRefusal("wrong-peer", "the record names another peer than the one that sent it")
-        await self._take(frame, record, Caller.of(request))
+        await self._accept(frame, record, Caller.of(request))
         return rpc_methods.encode_frames(self.records())
 
     async def take_records(self, data: bytes, source: PeerId) -> None:
-        """Peer records that ``source`` answered with: its own proves who it is, the others say where their operators are.
+        """Accept the records of an answer to ``hello``.
 
-        A record that is refused is passed over, and so are those beyond ``MAX_RECORDS``. Raises ``MalformedError`` for what is no
-        list.
+        The record of ``source`` authenticates it; the others say where their operators are. A record that is refused is passed
+        over, and so are those beyond ``MAX_RECORDS``. Raises ``MalformedError`` if the answer is no list.
         """
         for encoded in rpc_methods.decode_frames(data)[:MAX_RECORDS]:
             try:
                 frame = decode_frame(encoded)
-                await self._take(frame, self._screen(frame), Caller(source))
+                await self._accept(frame, self._check_fresh(frame), Caller(source))
             except (RemoteProtocolError, RpcRefusal) as error:
                 log.debug("peer record refused: %s", error)
 
-    def _screen(self, frame: Frame) -> PeerRecord | None:
-        return self._peers.screen(frame, time.time_ns() // 1_000_000)
+    def _check_fresh(self, frame: Frame) -> PeerRecord | None:
+        return self._peers.check_fresh(frame, time.time_ns() // 1_000_000)
 
-    async def _take(self, frame: Frame, news: PeerRecord | None, caller: Caller) -> None:
-        """Keep ``news``, which is what the frame says if that is not known yet; what is known proves its bearer."""
+    async def _accept(self, frame: Frame, fresh: PeerRecord | None, caller: Caller) -> None:
+        """Keep ``fresh``, the frame's record if it is not known yet.
 
-        def is_news() -> bool:
-            return self._screen(frame) is not None
+        A known record authenticates its bearer.
+        """
 
-        if news is not None and await self._checks.check(frame, caller, is_news):
-            self._peers.accept(news, frame)
-        self._peers.prove(caller.peer, frame)
+        def is_fresh() -> bool:
+            return self._check_fresh(frame) is not None
+
+        if fresh is not None and await self._checks.check(frame, caller, is_fresh):
+            self._peers.accept(fresh, frame)
+        self._peers.mark_authenticated(caller.peer, frame)

@@ -1,10 +1,10 @@
-"""Signatures that somebody else makes this node check: a stranger's never stand where an operator waits.
+"""Signature checks that others cause: a stranger's never delay an operator's.
 
-A check is a pairing, and everybody can cause one, by a peer record or a question in an operator's name. So each check has an owner,
-whom it is done for, and two threads do them:
+A check is a pairing. Everybody can cause one, by a peer record or a request in an operator's name. So each check has an owner, and
+two threads do them:
 
-    refused before? → whose is it ─┬─ an operator's: its own word, by a peer that its socket or record names; what it passes on
-                                   │  from others; whatever comes from the address of a socket on chain
+    refused before? → whose is it ─┬─ an operator's: a frame of its own, by a peer that its socket or record names; a frame
+                                   │  that it passes on; a frame from the address of a socket on chain
                                    │      → its rate → its turn among operators ──────────────────────────────→ thread 1
                                    └─ a client's, which is an address
                                           → its rate → places of the operator that is named → its turn, paced → thread 2
@@ -13,7 +13,7 @@ The names are not the sender's to choose: Noise authenticated the peer, TCP the 
 or at the same address, is on the first way whatever strangers do. One that is new in both takes its turn among the strangers: it
 waits for one check of each address that floods.
 
-What did not verify is remembered by its hash, with the key that it was checked under, and refused for nothing when it comes again.
+A frame that did not verify is remembered by its hash, with the key of the check. It is refused without cost when it comes again.
 """
 
 import hashlib
@@ -56,7 +56,10 @@ REMEMBERED: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who brought a frame: an authenticated peer, and the IP address of its connection ("" if this node made that)."""
+    """The peer that brought a frame, and the IP address of its connection.
+
+    The address is empty if this node made the connection.
+    """
 
     peer: PeerId
     address: str = ""
@@ -67,7 +70,10 @@ class Caller:
 
     @property
     def client(self) -> str:
-        """What it counts as: its address, with IPv6 the /64; on this machine, where all have one address, its peer id."""
+        """The client that the caller counts as: its address, with IPv6 the /64.
+
+        On this machine all have one address, so it is the peer id.
+        """
         return prefix_of(self.address) if self.is_remote else str(self.peer)
 
     @property
@@ -87,7 +93,7 @@ class CheckStatistics:
 
 
 class SignatureChecks:
-    """All checks of one node that somebody else causes before it has proven that it is an operator."""
+    """Checks of one node for callers that are not authenticated yet."""
 
     def __init__(self, peers: PeerBook) -> None:
         self._peers = peers
@@ -102,11 +108,10 @@ class SignatureChecks:
         return CheckStatistics(self._operators.done, self._strangers.done, len(self._refused))
 
     async def check(self, frame: Frame, caller: Caller, is_needed: Callable[[], bool] = lambda: True) -> bool:
-        """Verify a frame of an operator in the peer book once it is the caller's turn; False if ``is_needed`` says then that it
-        need not be.
+        """Verify a frame of a known operator once it is the caller's turn.
 
-        Everything that costs less than a signature is the caller's to check before. Raises ``BadSignatureError``, ``RpcRefusal``
-        (busy), and what ``is_needed`` raises.
+        Return False if ``is_needed`` returns False then. Cheaper checks come before this call. Raises ``BadSignatureError``,
+        ``RpcRefusal`` (busy), and what ``is_needed`` raises.
         """
         self._check_not_refused(frame)
         async with self._turn(frame.sender, caller) as turns:
@@ -155,8 +160,8 @@ class SignatureChecks:
             raise _busy(1) from None
 
     def _operator_behind(self, sender: OperatorAddress, caller: Caller) -> str | None:
-        """The name that stands for the operator whose work this is, None for a stranger's."""
-        if self._peers.is_said_to_be(caller.peer, sender):
+        """Return the name of the operator that owns the check, or None for a stranger."""
+        if self._peers.is_claimed_peer(caller.peer, sender):
             return sender.hex()
         if (proven := self._peers.operator_of(caller.peer)) is not None:
             return proven.hex()
@@ -166,7 +171,7 @@ class SignatureChecks:
 
     @contextmanager
     def _place(self, sender: OperatorAddress) -> Iterator[None]:
-        """One of those for checks of strangers in this operator's name."""
+        """Take one of the places for checks of strangers in this operator's name."""
         if self._named[sender] >= NAMED:
             raise _busy(1)
         self._named[sender] += 1
@@ -179,7 +184,10 @@ class SignatureChecks:
 
 
 def _name_of(frame: Frame, key: bytes) -> bytes:
-    """What a refusal is remembered by: a frame that is refused under one key may be good under a later one."""
+    """Return the hash that a refusal is remembered by.
+
+    A frame that is refused under one key may be good under a later one.
+    """
     return hashlib.sha256(key + frame.encoded).digest()
 
 

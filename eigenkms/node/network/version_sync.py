@@ -1,7 +1,8 @@
-"""Versions of the master key that were made while this node did not take part: asked for at the other operators, and dealt from.
+"""Synchronisation of versions that were made while the node did not take part.
 
-A version is learnt if a certificate proves that it is certified, or in a rotation at least prepared, and the chain confirms its
-operators. A peer's word counts for nothing.
+The node queries other operators. It adopts a version if a certificate proves it, and if the chain confirms its operators. The
+version is certified, or in a rotation at least prepared. A peer's word counts for nothing. The next sessions deal from an adopted
+version.
 """
 
 import logging
@@ -14,7 +15,7 @@ from eigenkms.chain.certificate_check import verify_holders
 from eigenkms.chain.operator_set_source import OperatorSetSource
 from eigenkms.errors import EigenKmsError, VerificationError
 from eigenkms.node import log_fields
-from eigenkms.node.engine import Engine
+from eigenkms.node.engine.engine import Engine
 from eigenkms.node.key_versions import Versions
 from eigenkms.node.network.operator_network import OperatorNetwork
 from eigenkms.node.network.peer_book import PeerBook
@@ -26,12 +27,12 @@ from eigenkms.protocols.wire.session import Parameters
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import ClusterId
 
-ASK_SECONDS: Final = 2.0
+QUERY_SECONDS: Final = 2.0
 log = logging.getLogger(__name__)
 
 
 class VersionSync:
-    """Finds and learns them."""
+    """Queries peers for their highest version, and adopts what is proven."""
 
     def __init__(
         self,
@@ -41,7 +42,7 @@ class VersionSync:
         peers: PeerBook,
         versions: Versions,
         engine: Engine,
-        links: OperatorNetwork,
+        network: OperatorNetwork,
         parameters: Parameters,
     ) -> None:
         self._chain = chain
@@ -50,51 +51,54 @@ class VersionSync:
         self._peers = peers
         self._versions = versions
         self._engine = engine
-        self._links = links
+        self._network = network
         self._window = parameters.window
         self._min_operators = parameters.min_operators
         self._refused: set[bytes] = set()
 
-    async def learn(self) -> None:
-        """Whoever deals from a version that this node does not know is asked to prove it."""
+    async def follow_unknown_bases(self) -> None:
+        """Query each operator that deals from an unknown version, until cancelled."""
         pause = min(max(self._window / 4, 0.25), 5.0)
         while True:
-            peers = [self._peers.peer_of(operator) for operator in await self._engine.unknown_sources()]
-            await self._ask_each([peer for peer in peers if peer is not None])
+            peers = [self._peers.peer_of(operator) for operator in await self._engine.unknown_bases()]
+            await self._query_each([peer for peer in peers if peer is not None])
             await trio.sleep(pause)
 
-    async def find(self) -> None:
-        """Ask each operator once, when it is first connected; and one after another while this node knows no version."""
+    async def bootstrap(self) -> None:
+        """Query each operator when it is first connected.
+
+        While no version is known, query one after another.
+        """
         asked: set[PeerId] = set()
         turn = 0
         while True:
             await trio.sleep(min(max(self._window, 1.0), 10.0))
-            bound = self._links.bound()
+            bound = self._network.bound()
             fresh = set(bound) - asked
             asked |= fresh
-            await self._ask_each(fresh)
+            await self._query_each(fresh)
             if bound and not fresh and not self._engine.has_version:
-                await self._ask_one(bound[turn % len(bound)])
+                await self._query(bound[turn % len(bound)])
                 turn += 1
 
-    async def ask_all(self) -> None:
-        """Ask every connected operator at once."""
-        await self._ask_each(self._links.bound())
+    async def query_all(self) -> None:
+        """Query all connected operators at the same time."""
+        await self._query_each(self._network.bound())
 
-    async def _ask_each(self, peers: Iterable[PeerId]) -> None:
-        """Ask all of them at once whether a version exists that this node missed."""
+    async def _query_each(self, peers: Iterable[PeerId]) -> None:
+        """Query these peers at the same time."""
         async with trio.open_nursery() as nursery:
             for peer in peers:
-                nursery.start_soon(self._ask_one, peer)
+                nursery.start_soon(self._query, peer)
 
-    async def _ask_one(self, peer: PeerId) -> None:
-        """The highest version of ``peer``."""
+    async def _query(self, peer: PeerId) -> None:
+        """Adopt the highest version of a peer if it is new and proven."""
         try:
             answer = await self._host.call(
-                peer, rpc_methods.OPERATOR_PROTOCOL, rpc_methods.HEAD, b"", timeout=ASK_SECONDS
+                peer, rpc_methods.OPERATOR_PROTOCOL, rpc_methods.HEAD, b"", timeout=QUERY_SECONDS
             )
             head = await trio.to_thread.run_sync(decode_head, answer)
-            if not self._is_news(head):
+            if not self._is_new(head):
                 return
             transcript = head.transcript
             self._check_size(transcript)
@@ -112,16 +116,16 @@ class VersionSync:
         log.info(
             "version %d of the master key was made while this node did not take part; dealing from it now",
             transcript.version,
-            extra=log_fields.of(transcript.session, "learnt", version=int(transcript.version)),
+            extra=log_fields.session_fields(transcript.session, "learnt", version=int(transcript.version)),
         )
         self._peers.update(
             self._peers.operators, holders=transcript.recipients.addresses, former=found.operators
         )
-        self._links.refresh()
-        await self._engine.learn(self._links, head)
+        self._network.refresh()
+        await self._engine.adopt_version(self._network, head)
 
-    def _is_news(self, head: VersionHead) -> bool:
-        """Whether it is higher than what is known here, or certifies what is known to be prepared."""
+    def _is_new(self, head: VersionHead) -> bool:
+        """Return whether a head is higher than what is known, or certifies it."""
         known = self._versions.known()
         if any(held.is_certified and self._is_as_high(held.epoch.transcript, head) for held in known):
             return False
@@ -129,7 +133,10 @@ class VersionSync:
         return head.certificate.encoded not in certificates
 
     def _check_size(self, transcript: Transcript) -> None:
-        """Raise ``VerificationError`` for a set that is never dealt to: before a cluster is complete, one operator may be a set."""
+        """Raise ``VerificationError`` if the version has too few recipients.
+
+        Before a cluster is complete, the chain confirms a set of one operator too.
+        """
         count = len(transcript.recipients)
         if count < self._min_operators:
             raise VerificationError(
@@ -138,12 +145,15 @@ class VersionSync:
 
     @staticmethod
     def _is_as_high(known: Transcript, head: VersionHead) -> bool:
-        """By time, or by block number: whoever signs a version chooses its time, and the chain is asked for its number alone."""
+        """Compare by time or by block number.
+
+        The signers choose a version's time; the chain confirms its number alone.
+        """
         made = head.transcript
         return known.version >= made.version or known.boundary.number >= made.boundary.number
 
     def _refuse_other_key(self, peer: PeerId, head: VersionHead) -> None:
-        """Say once of each such version that it is not taken over."""
+        """Log each version of another master key once."""
         transcript = head.transcript
         if transcript.hash in self._refused:
             return
@@ -153,5 +163,5 @@ class VersionSync:
             "over (keys have leaked, or this node was deceived: compare the master keys that the others serve)",
             peer,
             transcript.version,
-            extra=log_fields.of(transcript.session, "other-key", version=int(transcript.version)),
+            extra=log_fields.session_fields(transcript.session, "other-key", version=int(transcript.version)),
         )

@@ -1,1 +1,1 @@
-"""From a peer id to a connection."""
+"""The way from a peer id to a connection."""

@@ -14,7 +14,6 @@ from typing import Any, Final
 import trio
 
 from eigenkms.p2p.counters import Counters
-from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.dialing.race import first_of
 from eigenkms.p2p.dialing.resolver import SLOW_SECONDS, Resolver
 from eigenkms.p2p.errors import PeerUnreachable
@@ -34,7 +33,7 @@ class PrivateAddressError(PeerUnreachable):
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, and what it came from, the members of groups one by one."""
+    """Yield the error and its causes, the members of groups one by one."""
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and len(chain) < 8:
         chain.append(cause)
@@ -43,7 +42,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _reason(error: BaseException) -> str:
-    """What went wrong with a dial, in words."""
+    """Return the reason of a failed dial, in words."""
     causes = list(_causes(error))
     if any("Mismatch" in type(each).__name__ or "mismatch" in str(each) for each in causes):
         return _ANOTHER_PEER
@@ -53,8 +52,8 @@ def _reason(error: BaseException) -> str:
     return "it did not prove who it is"
 
 
-def _met(error: BaseException) -> DialOutcome:
-    """What a dial that failed with ``error`` met."""
+def _reach_from_error(error: BaseException) -> DialOutcome:
+    """Return the outcome of a dial that failed with ``error``."""
     if isinstance(error, PrivateAddressError):
         return DialOutcome.NOT_PUBLIC
     found = {one.errno for one in _causes(error) if isinstance(one, OSError) and one.errno is not None}
@@ -84,12 +83,12 @@ class Connector:
         self.home: TransportAddress | None = None
 
     async def connect(self, peer: PeerId, addresses: Sequence[TransportAddress]) -> Any:
-        """Return the muxed connection of the first address at which ``peer`` proves who it is.
+        """Return the connection of the first address at which ``peer`` authenticates.
 
-        Raises PeerUnreachable after ``Limits.dial_timeout`` seconds, all included.
+        Raises PeerUnreachable after ``Limits.dialing.dial_timeout`` seconds, all included.
         """
-        seconds = self._limits.dial_timeout
-        with within(seconds) as scope:
+        seconds = self._limits.dialing.dial_timeout
+        with trio.move_on_after(seconds) as scope:
             public_only = await self._is_public()
             attempts = [partial(self._reach, peer, address, public_only) for address in addresses]
             muxed = await first_of(attempts, _discard)
@@ -101,23 +100,26 @@ class Connector:
     async def probe(
         self, peer: PeerId, address: TransportAddress, seconds: float, *, public_only: bool
     ) -> DialOutcome:
-        """What a fresh dial meets, whatever connections there are. Nothing is kept of it. Never raises."""
+        """Return the outcome of a new dial, independent of existing connections.
+
+        The connection is closed again. Never raises.
+        """
         reached = DialOutcome.TIMED_OUT
         try:
-            with within(seconds):
+            with trio.move_on_after(max(0.0, seconds)):
                 muxed = await self._reach(peer, address, public_only or await self._is_public())
                 reached = DialOutcome.REACHED
                 await muxed.goodbye()
         except Exception as error:  # noqa: BLE001 - a stranger's bytes; libp2p raises what it likes
             log.debug("probe %s at %s: %s", peer, address, error)
-            return _met(error)
+            return _reach_from_error(error)
         return reached
 
     async def _is_public(self) -> bool:
-        """Whether this host is in the public network, for all that can be seen."""
+        """Return whether this host is in the public network, for all that can be seen."""
         if self.home is None:
             return False
-        with within(SLOW_SECONDS):
+        with trio.move_on_after(SLOW_SECONDS):
             try:
                 return any(map(is_public, await self.resolver.resolve(self._own, self.home)))
             except OSError as error:
@@ -125,7 +127,10 @@ class Connector:
         return True
 
     async def _reach(self, peer: PeerId, address: TransportAddress, public_only: bool) -> Any:
-        """The muxed connection to ``peer`` at what ``address`` stands for. Raises PeerUnreachable."""
+        """Return the muxed connection to ``peer`` at what ``address`` stands for.
+
+        Raises PeerUnreachable.
+        """
         try:
             ips = await self.resolver.resolve(peer, address)
         except OSError as error:

@@ -1,13 +1,13 @@
-"""The address book and the dialler: from a peer id to a connection, and back to one when it is lost.
+"""Dial peers: from a peer id to a connection, and again when it is lost.
 
-Dials run in the host's own nursery; whoever waits for one may be cancelled without touching it. Per peer there is one dial
-at a time and a back-off that doubles from a quarter of a second to half a minute, with jitter, and starts afresh once a
-connection has lasted. A dial tries a peer's addresses side by side (``connector``) and ends after five seconds. A few begin
-at once, because a handshake computes; one that lasts longer than a second only waits, and gives its turn to the next peer.
-So peers that never answer keep nobody waiting.
+Dials run in the host's own nursery, so a caller that waits for one may be cancelled without effect on it. Per peer there is one
+dial at a time. Its back-off doubles from a quarter of a second to half a minute, with jitter, and starts again once a connection
+has lasted. A dial tries a peer's addresses side by side (``connector``) and ends after five seconds. A few begin at once, because
+a handshake computes. A dial that lasts longer than a second only waits, and gives its turn to the next peer. So peers that never
+answer delay no other peer.
 
-Of two operators that want each other the one with the lower peer id dials; the other waits two seconds and dials too if nothing
-came, since the first may be unable to (a firewall, an address that changed).
+If two operators want each other, the one with the lower peer id dials. The other waits two seconds and then dials too, since the
+first may be unable to (a firewall, an address that changed).
 """
 
 import logging
@@ -20,7 +20,6 @@ import trio
 
 from eigenkms.p2p.connections import Connections
 from eigenkms.p2p.counters import Counters
-from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.dialing.connector import Connector
 from eigenkms.p2p.errors import PeerUnreachable
 from eigenkms.p2p.identity import PeerId, TransportAddress, parse_transport
@@ -34,7 +33,7 @@ _FAIL_FAST: Final = 1.0
 
 @dataclass(slots=True)
 class _Peer:
-    """What the dialler knows about a peer."""
+    """The addresses of a peer, and the state of its dials."""
 
     addresses: tuple[TransportAddress, ...] = ()
     first: int = 0
@@ -54,18 +53,21 @@ class _Peer:
     failure: PeerUnreachable | None = None
 
     def in_turn(self, most: int) -> tuple[TransportAddress, ...]:
-        """The addresses of the next dial."""
+        """Return the addresses of the next dial."""
         if len(self.addresses) <= most:
             return self.addresses
         first = self.first % len(self.addresses)
         return (*self.addresses[first:], *self.addresses[:first])[:most]
 
     def skip(self, most: int) -> None:
-        """These failed: the next dial begins with those that it had no room for, so that each has its turn."""
+        """Let the next dial begin with the addresses that this one had no room for."""
         self.first += most
 
     def renew(self, addresses: tuple[TransportAddress, ...], now: float, pause: float) -> None:
-        """Take other addresses. They end the back-off, unless others did so within ``pause`` seconds."""
+        """Take other addresses.
+
+        They end the back-off, unless others did so within ``pause`` seconds.
+        """
         if now - self.renewed_at >= pause:
             self.backoff = self.next_dial = 0.0
             self.renewed_at = now
@@ -73,7 +75,10 @@ class _Peer:
         self.failed_at = -1e9
 
     def note(self, connected: bool, now: float) -> None:
-        """Keep ``since`` and ``connected_at``; a connection that lasted ends the series of back-offs."""
+        """Update ``since`` and ``connected_at``.
+
+        A connection that lasted ends the series of back-offs.
+        """
         if self.connected_at is not None and now - self.connected_at > _LASTED:
             self.backoff = self.next_dial = 0.0
         if connected:
@@ -85,7 +90,10 @@ class _Peer:
 
 
 def read_addresses(peer: PeerId, addresses: Sequence[object]) -> tuple[TransportAddress, ...]:
-    """The transport parts of multiaddrs (or their text), which may name ``peer`` and no other. Raises InputError."""
+    """Return the transport parts of multiaddrs, or of their text.
+
+    They may name ``peer`` and no other. Raises InputError.
+    """
     transports = []
     for address in map(str, addresses):
         transport, separator, named = address.partition("/p2p/")
@@ -108,7 +116,7 @@ class Dialer:
         self._counters = counters
         self._peers: dict[PeerId, _Peer] = {}
         self._kept: frozenset[PeerId] = frozenset()
-        self._turns = trio.Semaphore(limits.dials)
+        self._turns = trio.Semaphore(limits.dialing.at_once)
         self._wanted = trio.Event()
         self._nursery: trio.Nursery | None = None
         self.started = trio.Event()
@@ -116,7 +124,7 @@ class Dialer:
     def set_addresses(self, peer: PeerId, addresses: Sequence[object]) -> None:
         """Replace what is known about where ``peer`` is. Raises InputError.
 
-        New addresses are tried at once, but once in ``Limits.backoff_max`` seconds: whoever renews them without end waits.
+        New addresses are tried immediately, but once in ``Limits.dialing.backoff_max`` seconds: endless renewals wait.
         """
         transports = read_addresses(peer, addresses)
         if not transports and peer not in self._kept:
@@ -126,20 +134,23 @@ class Dialer:
         if known is None:
             self._peers[peer] = _Peer(transports)
         elif transports != known.addresses:
-            known.renew(transports, trio.current_time(), self._limits.backoff_max)
+            known.renew(transports, trio.current_time(), self._limits.dialing.backoff_max)
         else:
             return
         self._wanted.set()
 
-    def keep(self, peers: frozenset[PeerId]) -> None:
-        """These peers, and only these, are dialled without being asked for."""
+    def keep_connected(self, peers: frozenset[PeerId]) -> None:
+        """Dial these peers, and only these, whenever they are not connected."""
         self._kept = peers
         self._wanted.set()
 
     # ----- on demand
 
     async def connect(self, peer: PeerId) -> None:
-        """Return when ``peer`` is connected. Raises PeerUnreachable; fails at once within a second of a failed dial."""
+        """Return when ``peer`` is connected.
+
+        Raises PeerUnreachable; fails at once within a second of a failed dial.
+        """
         if self._connections.of(peer):
             return
         known = self._peers.setdefault(peer, _Peer())
@@ -168,7 +179,7 @@ class Dialer:
             self._counters.failed_dials += 1
             known.failure = error
             known.failed_at = trio.current_time()
-            known.skip(self._limits.dial_addresses)
+            known.skip(self._limits.dialing.addresses)
             log.debug("%s", error)
         finally:
             self._back_off(known)
@@ -179,11 +190,11 @@ class Dialer:
     def _back_off(self, known: _Peer) -> None:
         """Wait longer each time."""
         limits = self._limits
-        known.backoff = min(max(2 * known.backoff, limits.backoff_min), limits.backoff_max)
+        known.backoff = min(max(2 * known.backoff, limits.dialing.backoff_min), limits.dialing.backoff_max)
         known.next_dial = trio.current_time() + known.backoff * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
 
     async def _dial_addresses(self, peer: PeerId, known: _Peer) -> None:
-        addresses = known.in_turn(self._limits.dial_addresses)
+        addresses = known.in_turn(self._limits.dialing.addresses)
         if self._connections.of(peer):
             return
         if not addresses:
@@ -196,8 +207,8 @@ class Dialer:
             await self._connections.admit(muxed, "outbound")
 
     async def _end_turn(self, done: trio.Event) -> None:
-        """A dial that goes on for longer computes nothing, and others have their turn beside it."""
-        with within(self._limits.dial_turn):
+        """Give the turn to the next dial once this one is done, or only waits."""
+        with trio.move_on_after(self._limits.dialing.turn):
             await done.wait()
         self._turns.release()
 
@@ -245,10 +256,10 @@ class Dialer:
         if connected:
             return now + _LASTED
         if known.dialling is not None or not known.addresses:
-            return now + self._limits.backoff_max
-        grace = self._limits.dial_grace if self._connections.own > peer and known.failure is None else 0.0
+            return now + self._limits.dialing.backoff_max
+        grace = self._limits.dialing.grace if self._connections.own > peer and known.failure is None else 0.0
         due = max(known.next_dial, (now if known.since is None else known.since) + grace)
         if due > now:
             return due
         self._start(peer, known)
-        return now + self._limits.backoff_max
+        return now + self._limits.dialing.backoff_max

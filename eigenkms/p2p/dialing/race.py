@@ -1,7 +1,7 @@
-"""Connection attempts side by side, as browsers make them (RFC 8305, Happy Eyeballs).
+"""Race connection attempts, as browsers do (RFC 8305, Happy Eyeballs).
 
-An address that neither answers nor refuses must not keep the next one waiting. So the next attempt begins once the one before has
-failed, or has gone on for a quarter of a second; the first to succeed ends the others.
+An address that neither answers nor refuses must not delay the next one. So the next attempt begins once the one before has failed,
+or has gone on for a quarter of a second. The first to succeed ends the others.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,7 +9,6 @@ from typing import Final, TypeVar
 
 import trio
 
-from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.errors import PeerUnreachable
 
 STAGGER_SECONDS: Final = 0.25
@@ -42,7 +41,7 @@ async def first_of(attempts: Sequence[Callable[[], Awaitable[T]]], discard: Call
             for index in range(len(attempts)):
                 failed = trio.Event()
                 nursery.start_soon(run, index, failed)
-                with within(STAGGER_SECONDS):
+                with trio.move_on_after(STAGGER_SECONDS):
                     await failed.wait()
     except BaseException:
         for each in won:

@@ -14,7 +14,6 @@ from typing import Final
 
 import trio
 
-from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.identity import PeerId, TransportAddress
 
 THREADS: Final = 32
@@ -40,7 +39,7 @@ Name = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What a name stands for, and since when that is known; ``error`` if its last lookup failed."""
+    """The addresses of a name and the time of their lookup; ``error`` if it failed."""
 
     at: float
     ips: tuple[str, ...]
@@ -48,7 +47,10 @@ class _Answer:
 
 
 async def look_up(name: Name, limiter: trio.CapacityLimiter) -> list[str]:
-    """Return all IP addresses of a name, in the system's order. Raises OSError. A cancelled lookup keeps its thread to its end."""
+    """Return all IP addresses of a name, in the system's order.
+
+    Raises OSError. A cancelled lookup keeps its thread to its end.
+    """
     kind, host = name
     found = await trio.to_thread.run_sync(
         lambda: stdlib_socket.getaddrinfo(host, None, family=_FAMILIES[kind], type=stdlib_socket.SOCK_STREAM),
@@ -76,16 +78,16 @@ class Resolver:
         self._nursery = None
 
     async def resolve(self, peer: PeerId, address: TransportAddress) -> tuple[str, ...]:
-        """Return the IP addresses that the host of ``address`` stands for, four at most, families in turn.
+        """Return the IP addresses of the host in ``address``, at most four.
 
-        ``peer`` is whom the lookup is for. Raises OSError for a name that stands for nothing. The caller owns the deadline.
-        Source: RFC 8305, section 4.
+        Address families alternate. ``peer`` is whom the lookup is for. Raises OSError for a name that stands for nothing. The
+        caller owns the deadline. Source: RFC 8305, section 4.
         """
         if address.kind not in _FAMILIES:
             return (address.host,)
         name = (address.kind, address.host)
         answer = self._answers.get(name)
-        with within(SLOW_SECONDS if answer is not None and answer.ips else float("inf")):
+        with trio.move_on_after(SLOW_SECONDS if answer is not None and answer.ips else float("inf")):
             answer = await self._refreshed(peer, name)
         assert answer is not None, "a lookup without an answer before it has no deadline here"
         if not answer.ips:
@@ -93,7 +95,7 @@ class Resolver:
         return answer.ips
 
     async def _refreshed(self, peer: PeerId, name: Name) -> _Answer:
-        """A fresh answer, once there is one."""
+        """Return a fresh answer, once there is one."""
         while True:
             answer = self._answers.get(name)
             if answer is not None and trio.current_time() - answer.at < FRESH_SECONDS:
@@ -123,7 +125,10 @@ class Resolver:
 
 
 def choose(ips: Iterable[str]) -> tuple[str, ...]:
-    """Return the first four, families in turn, beginning with the family that the system has first."""
+    """Return the first four addresses, families in turn.
+
+    The family that the system has first begins.
+    """
     distinct = list(dict.fromkeys(ips))
     first = [ip for ip in distinct if (":" in ip) == (":" in distinct[0])]
     second = [ip for ip in distinct if ip not in first]

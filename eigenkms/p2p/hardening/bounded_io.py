@@ -54,10 +54,10 @@ class MeteredConnection(RawConnection):  # type: ignore[misc]
 
 
 class ByteStream:
-    """A libp2p stream behind a 64 KiB read buffer, with the few verbs that the layers above need.
+    """A libp2p stream behind a 64 KiB read buffer, with few methods.
 
     Without the buffer each byte of a length would be a read of the yamux stream. While ``allowance`` is set (the negotiation
-    of the protocol), that many bytes are all the peer gets.
+    of the protocol), the peer gets that many bytes only.
     """
 
     def __init__(self, stream: Any, peer: PeerId, *, allowance: int | None = None) -> None:
@@ -68,7 +68,10 @@ class ByteStream:
         self.allowance = allowance
 
     async def receive(self) -> bytes:
-        """The next bytes, at most 64 KiB; b"" at the end. Raises libp2p's StreamError if the peer reset it."""
+        """Return the next bytes, at most 64 KiB; b"" at the end.
+
+        Raises libp2p's StreamError if the peer reset it.
+        """
         if self._buffer:
             chunk = bytes(self._buffer)
             self._buffer.clear()
@@ -82,7 +85,10 @@ class ByteStream:
             return b""
 
     async def read(self, n: int) -> bytes:
-        """Exactly ``n`` bytes, fewer only at the end of the stream. Raises MessageTooLarge over the allowance."""
+        """Return exactly ``n`` bytes, fewer only at the end of the stream.
+
+        Raises MessageTooLarge over the allowance.
+        """
         if self.allowance is not None:
             self.allowance -= n
             if self.allowance < 0:
@@ -97,11 +103,17 @@ class ByteStream:
         return result
 
     async def write(self, data: bytes) -> None:
-        """All of ``data``. Raises StreamError if the stream is over or the peer did not read for five seconds."""
+        """Write all of ``data``.
+
+        Raises StreamError if the stream is over or the peer did not read for five seconds.
+        """
         await self._stream.write(data)
 
     async def reset(self) -> None:
-        """Give the stream up; what it had buffered is freed. Not cancelled; bounded by the deadline of a write."""
+        """Give the stream up and free its buffer.
+
+        It cannot be cancelled. The deadline of a write bounds it.
+        """
         with trio.CancelScope(shield=True):
             try:
                 await self._stream.reset()

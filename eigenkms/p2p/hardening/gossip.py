@@ -1,16 +1,17 @@
 """Gossipsub that neither dies of a message nor loses one in silence.
 
-What the stock classes do with their default settings, and what is done about it here:
+The stock classes have these defects with their default settings; the clause after the last colon is the guard:
 
 * garbage protobuf, a bad key inside a message, a validator that raises: each ends the host (P3). Here reading is one guarded
   loop, and tasks that libp2p starts on its own are guarded where they begin.
 * Per forwarder and topic 10 messages a second pass, of 100 in a row 10 arrive: spam protection off. The queue to a peer
-  holds 32: ``queues.LongQueue``. The channel to the subscriber holds 32: it is not used at all, messages go straight to the host.
+  holds 32: ``queues.BatchingRpcQueue``. The channel to the subscriber holds 32: it is not used, messages go straight to the
+  host.
 * Sequence numbers start at the unix time in seconds, so after a quick restart message ids repeat and are dropped as
   seen: they start at nanoseconds.
 * With the adaptive features on, the heartbeat slows to a minute in quiet times: off.
 * A peer whose first pubsub stream fails is never tried again, and a stream that dies with one of two connections is noticed
-  only by the loss of a message: ``tend`` and ``connection_closed`` mend both.
+  only by the loss of a message: ``repair_streams`` and ``connection_closed`` mend both.
 * When a stream to a peer breaks, libp2p forgets what that peer subscribed to, and the peer, whose own stream is fine, does
   not say it again: subscriptions are kept while the peer is connected.
 * Between the moment at which a peer can be sent to and the one at which it joins the mesh (in another task, or at the next
@@ -19,7 +20,7 @@ What the stock classes do with their default settings, and what is done about it
 * Replays and the queue write to one stream at the same time; frames over 64 KiB then interleave: one lock a stream.
 * The time of every message is kept for ever (for a metric that is off): kept for a hundred.
 * A PRUNE may name other peers, and libp2p dials them at any address, past every guard (P13): nobody is dialled.
-* What is said of any topic, in a GRAFT or a PRUNE, is remembered: what is said of topics that are not ours is left out.
+* Each topic in a GRAFT or a PRUNE is remembered: foreign topics are left out.
 * Queues, and the cache of messages for peers that missed them, count messages and not bytes: both have a bound in bytes, the
   cache one for each origin (``queues``). A request for messages copies each as often as it is named, 5000 times a quarter
   of a megabyte: once, and no more than the queue takes.
@@ -30,10 +31,9 @@ and only messages that one of them signed are looked at. Everything cheap is che
 
 import logging
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable
 from contextvars import ContextVar
-from functools import partial
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -41,14 +41,14 @@ import trio
 from libp2p.exceptions import ValidationError
 from libp2p.io.exceptions import IncompleteReadError, MessageTooLarge
 from libp2p.peer.id import ID
-from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
+from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
-from libp2p.pubsub.utils import safe_bytes_from_hex
 from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 
 from eigenkms.p2p.hardening.bounded_io import ByteStream
-from eigenkms.p2p.hardening.queues import RPC_BYTES, KeptMessages
+from eigenkms.p2p.hardening.gossip_router import GuardedRouter
+from eigenkms.p2p.hardening.queues import RPC_BYTES
 from eigenkms.p2p.identity import PeerId
 from eigenkms.p2p.limits import Limits
 from eigenkms.p2p.types import GossipMessage
@@ -61,98 +61,15 @@ MAX_MESSAGES: Final = 4096
 """Of ours with a frame in it, and its signature, no more fit into what we pack into one RPC."""
 MAX_SUBSCRIPTIONS: Final = 64
 MAX_CONTROL_IDS: Final = 5000
-_WINDOW, _HISTORY = 30, 60
-"""Seconds in which a peer is told what there is, and in which it is kept."""
 
 _forwarder: ContextVar[Any] = ContextVar("forwarder")
 _content: ContextVar[object] = ContextVar("content", default=None)
-"""What the validator made of the message that is being pushed."""
+"""The validator's result for the message that is being pushed."""
 
 Admits = Callable[[PeerId], bool]
 Accepts = Callable[[str, PeerId, bytes], object]
-"""What a validator makes of a message, a true value, or a false one if it refuses it."""
+"""A validator: it returns a true value for a message, or a false one to refuse it."""
 Delivers = Callable[[str, GossipMessage], None]
-
-
-class GuardedRouter(GossipSub):  # type: ignore[misc]
-    """The mesh. P3: what libp2p runs as tasks of their own must not raise."""
-
-    def __init__(self, limits: Limits) -> None:
-        super().__init__(
-            [PROTOCOL_ID_V11],
-            degree=6,
-            degree_low=4,
-            degree_high=12,
-            heartbeat_interval=1,
-            gossip_window=_WINDOW,
-            gossip_history=_HISTORY,
-            adaptive_gossip_enabled=False,
-            spam_protection_enabled=False,
-            eclipse_protection_enabled=False,
-        )
-        self.recent_message_deliveries: defaultdict[str, deque[float]] = defaultdict(
-            partial(deque[float], maxlen=100)
-        )
-        self.mcache = KeptMessages(_WINDOW, _HISTORY, limits.gossip_of_one)
-
-    async def heartbeat(self) -> None:
-        while True:
-            try:
-                await super().heartbeat()
-            except Exception:
-                log.exception("gossip heartbeat")
-            await trio.sleep(self.heartbeat_interval)
-
-    def enmesh(self, peer: ID, topic: str) -> bool:
-        """Add a subscribed peer to the mesh of ``topic`` if it has room. Without a pause, so no message falls between."""
-        mesh = self.mesh.get(topic)
-        if mesh is None or peer in mesh or len(mesh) >= self.degree_low or not self._is_gossipsub_peer(peer):
-            return False
-        if self._check_back_off(peer, topic):
-            return False
-        mesh.add(peer)
-        self.scorer.on_join_mesh(peer, topic)
-        return True
-
-    def add_peer(self, peer_id: ID, protocol_id: Any) -> None:
-        super().add_peer(peer_id, protocol_id)
-        for topic in self.pubsub.subscriptions_of(peer_id):
-            self.enmesh(peer_id, topic)
-
-    def send_graft(self, peer: ID, topic: str) -> None:
-        """Tell a peer that it is in our mesh of ``topic``."""
-        graft = rpc_pb2.ControlGraft(topicID=topic)
-        self.send_rpc(peer, rpc_pb2.RPC(control=rpc_pb2.ControlMessage(graft=[graft])), priority=True)
-
-    async def handle_iwant(self, iwant_msg: Any, sender_peer_id: ID) -> None:
-        """As libp2p's, but each message once, and no more than there is room for in the peer's queue."""
-        queue = self.pubsub.peer_queues.get(sender_peer_id)
-        room = 0 if queue is None else queue.limit - queue.held
-        wanted = []
-        for name in dict.fromkeys(iwant_msg.messageIDs):
-            id_ = safe_bytes_from_hex(name)
-            message = None if id_ is None else self.mcache.get(id_)
-            room -= 0 if message is None else message.ByteSize()
-            if room < 0:
-                break
-            wanted.append(name)
-        await super().handle_iwant(rpc_pb2.ControlIWant(messageIDs=wanted), sender_peer_id)
-
-    # P13: peer exchange. A member that leaves our mesh may name others with their addresses.
-    async def _do_px(self, px_peers: list[Any]) -> None:
-        """Dial nobody: the chain and signed frames say where operators are."""
-
-    async def on_peer_subscribed(self, peer_id: ID, topic: str) -> None:
-        try:
-            await super().on_peer_subscribed(peer_id, topic)
-        except Exception:
-            log.exception("graft of %s", peer_id)
-
-    async def flush_pending_messages(self, peer_id: ID) -> None:
-        try:
-            await super().flush_pending_messages(peer_id)
-        except Exception:
-            log.exception("flush to %s", peer_id)
 
 
 def _leave_out_other_topics(control: Any, topics: frozenset[str]) -> None:
@@ -170,7 +87,10 @@ def _control_ids(control: Any) -> int:
 
 
 class GuardedPubsub(Pubsub):  # type: ignore[misc]
-    """Pubsub among admitted peers. ``accepts`` and ``delivers`` are called for each message of a subscribed topic."""
+    """Pubsub among admitted peers.
+
+    ``accepts`` and ``delivers`` are called for each message of a subscribed topic.
+    """
 
     def __init__(
         self,
@@ -203,7 +123,10 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
     # ----- reading
 
     async def read_from(self, stream: ByteStream) -> None:
-        """Take RPCs until the stream ends. Raises for the first that is none: the caller resets the stream."""
+        """Take RPCs until the stream ends.
+
+        Raises for the first that is none: the caller resets the stream.
+        """
         peer = ID(stream.peer.raw)
         while True:
             try:
@@ -248,12 +171,15 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
     def _worth_verifying(self, msg: Any) -> bool:
         if len(msg.topicIDs) != 1 or msg.topicIDs[0] not in self.topic_ids or len(msg.seqno) != 8:
             return False
-        if len(msg.data) > self._limits.gossip or not 2 <= len(msg.from_id) <= 64:
+        if len(msg.data) > self._limits.gossip.message or not 2 <= len(msg.from_id) <= 64:
             return False
         return msg.from_id != self.my_id.to_bytes() and self._admits(PeerId(msg.from_id))
 
     async def validate_msg(self, msg_forwarder: ID, msg: Any) -> None:
-        """Ask the topic's validator, each time: libp2p would remember a refusal for five minutes."""
+        """Call the topic's validator each time.
+
+        libp2p would remember a refusal for five minutes.
+        """
         if msg_forwarder == self.my_id:
             return
         content = self._accepts(msg.topicIDs[0], PeerId(msg.from_id), msg.data)
@@ -280,7 +206,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
                 return
             await super()._handle_new_peer(peer_id)
             if peer_id in self.peer_queues:
-                self.peer_queues[peer_id].limit = self._limits.gossip_queue
+                self.peer_queues[peer_id].limit = self._limits.gossip.queue
             for topic in self.subscriptions_of(peer_id):
                 if peer_id in self.router.mesh.get(topic, ()):
                     self.router.send_graft(peer_id, topic)
@@ -290,14 +216,14 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
             await super()._handle_new_peer_with_retry(peer_id, 5.0 if timeout is None else timeout)
 
     def subscriptions_of(self, peer: ID) -> list[str]:
-        """The topics that ``peer`` subscribed to."""
+        """Return the topics that ``peer`` subscribed to."""
         return [topic for topic, peers in self.peer_topics.items() if peer in peers]
 
     def handle_subscription(self, origin_id: ID, sub_message: Any) -> None:
-        """As libp2p's; and the peer is in the mesh when this returns, not some tasks later.
+        """Record a subscription, and put the peer into the mesh before this returns.
 
-        Nobody unsubscribes who stays connected. Whoever did, and subscribed again, would get all recent messages again, a copy of
-        them in a task of its own each time.
+        A peer that stays connected does not unsubscribe. One that did, and subscribed again, would get all recent messages again, a
+        copy of them in a task of its own each time.
         """
         if not sub_message.subscribe:
             return
@@ -319,18 +245,18 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
 
     # ----- repairing
 
-    async def tend(self) -> None:
-        """Again and again, give each admitted connected peer a living stream, and take it from all others."""
+    async def repair_streams(self) -> None:
+        """Keep a working stream to each admitted connected peer and to no other."""
         while True:
-            await trio.sleep(self._limits.gossip_upkeep)
+            await trio.sleep(self._limits.gossip.upkeep)
             for peer, stream in list(self.peers.items()):
-                await self._tend_stream(peer, stream)
+                await self._repair_stream(peer, stream)
             async with trio.open_nursery() as nursery:
                 for peer in self.host.get_connected_peers():
                     if peer not in self.peers and self._admits(PeerId(peer.to_bytes())):
                         nursery.start_soon(self.ensure_peer_stream, peer, 5.0)
 
-    async def _tend_stream(self, peer: ID, stream: Any) -> None:
+    async def _repair_stream(self, peer: ID, stream: Any) -> None:
         if not self._admits(PeerId(peer.to_bytes())):
             await stream.reset()
             self._handle_dead_peer(peer)
@@ -339,7 +265,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
             self._handle_dead_peer(peer)
 
     def connection_closed(self, connection: Any) -> None:
-        """The swarm lost ``connection``: if our stream to the peer ran over it, replace it now, not at the next loss."""
+        """Replace the stream to a peer whose connection was lost now, not at the next loss."""
         stream = self.peers.get(connection.muxed_conn.peer_id)
         if stream is not None and stream.muxed_conn is connection.muxed_conn:
             self._handle_dead_peer(connection.muxed_conn.peer_id)

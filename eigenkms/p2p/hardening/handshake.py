@@ -36,9 +36,11 @@ async def secure(
     strangers: MemoryPool,
     allowance: TokenBucket,
 ) -> GuardedYamux:
-    """Authenticate the peer at the other end and set up yamux; we dialled if ``expected`` is given.
+    """Authenticate the peer at the other end and set up yamux.
 
-    What is held for the peer counts in ``strangers``, and what is read from it in ``allowance``, until it is trusted.
+    We dialled if ``expected`` is given.
+
+    Until the peer is trusted, bytes held for it count in ``strangers``, and bytes read from it in ``allowance``.
 
     The caller owns the deadline, and the socket until this returns. Raises whatever libp2p raises for a peer that
     fails: callers treat every Exception alike.

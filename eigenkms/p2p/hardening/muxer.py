@@ -1,9 +1,8 @@
-"""Yamux with the courage to give a connection up: guards P4, P5, P8 and P9.
+"""Yamux that gives up a broken connection: guards P4, P5, P8 and P9.
 
-A muxed connection is one TCP socket shared by all streams between two peers. Whatever goes wrong below the streams is
-beyond repair, since noise counts its frames: so the answer to a stalled write, a silent peer and an overrun buffer is the
-same, ``abort``. It closes the socket at once, without a goodbye that a stuck peer would not read; every stream of the
-connection then ends by itself and the dialler starts again.
+A muxed connection is one TCP socket shared by all streams between two peers. A failure below the streams is beyond repair, since
+noise counts its frames. So the answer to a stalled write, a silent peer and an overrun buffer is the same: ``abort``. It closes the
+socket without a goodbye, which a stuck peer would not read. Every stream of the connection then ends, and the dialer starts again.
 """
 
 import logging
@@ -17,7 +16,6 @@ from libp2p.io.exceptions import IncompleteReadError
 from libp2p.stream_muxer.exceptions import MuxedStreamError
 from libp2p.stream_muxer.yamux import yamux
 
-from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.limits import Limits
 from eigenkms.p2p.listening.read_allowances import new_allowance
 from eigenkms.p2p.rpc.memory import MemoryAccount, MemoryPool
@@ -29,7 +27,7 @@ WINDOW: Final = 1 << 20
 """Largest receive window advertised for a stream (libp2p lets it grow to 16 MiB)."""
 STREAM_BUFFER: Final = 2 * WINDOW
 FRAME_COST: Final = 2 << 10
-"""What a read counts for besides its bytes; a frame takes one or two."""
+"""Bytes that a read counts for in addition to its own; a frame takes one or two reads."""
 BODY_SECONDS: Final = 60.0
 """The time for one frame, as in libp2p. Frames of ours have 64 KiB, so this is a pace of one KiB a second."""
 STREAM_COST: Final = 16 << 10
@@ -40,9 +38,9 @@ _update_window = yamux.YamuxStream._auto_tune_and_send_window_update  # noqa: SL
 
 
 async def update_window_late(stream: Any, *, bytes_read: int = 0) -> None:
-    """Tell the peer what it may send once half of the window is used up, as the specification of yamux advises.
+    """Update the peer's window once half of it is used up, as yamux advises.
 
-    libp2p tells it after every read, and each time both sides pay for a frame, which costs about as much as the data did.
+    libp2p updates it after every read, and each time both sides pay for a frame, which costs about as much as the data did.
     """
     buffered = len(stream.conn.stream_buffers.get(stream.stream_id, b""))
     used = stream.target_recv_window - stream.recv_window - buffered
@@ -58,7 +56,7 @@ class CappedBuffer(bytearray):
         self._buffers = buffers
 
     def extend(self, data: Iterable[SupportsIndex]) -> None:
-        """Raises BufferError, and cuts the connection, if the peer overruns what it may send."""
+        """Add data; raise BufferError and cut the connection if the peer overruns its window."""
         chunk = bytes(data)
         if len(self) + len(chunk) > STREAM_BUFFER or self._buffers.unread + len(chunk) > self._buffers.limit:
             self._buffers.muxer.abort("overran its receive window")
@@ -77,7 +75,9 @@ class CappedBuffer(bytearray):
 
 
 class CappedBuffers(dict[int, bytearray]):
-    """P9: libp2p logs that a peer exceeds its receive window, and stores the bytes. Here it costs the connection.
+    """P9: libp2p logs that a peer exceeds its receive window, and stores the bytes.
+
+    Here it costs the connection.
 
     Streams and their bytes are on the account of the connection, from the moment at which they are in here until they leave.
     """
@@ -104,7 +104,7 @@ class CappedBuffers(dict[int, bytearray]):
         self.muxer.account.give(STREAM_COST)
 
     def pop(self, stream_id: int, default: Any = None) -> Any:
-        """The unread bytes of a stream that is over; they are freed."""
+        """Return the unread bytes of a stream that is over; they are freed."""
         if stream_id not in self:
             return default
         buffer = self[stream_id]
@@ -118,11 +118,11 @@ class CappedBuffers(dict[int, bytearray]):
 
 
 class PacedSession:
-    """What is read from a client, no faster than its allowance: TCP then slows the peer down.
+    """Reads from a client no faster than its allowance; TCP then slows the peer down.
 
-    Frames cost us CPU even where yamux throws them away (data for no stream, pings, resets), so no limit above this one
-    would be noticed by a peer that just sends them. A message of noise has five thousand of them, which libp2p reads without a
-    pause. So others have a turn after each read, whoever the peer is.
+    Frames cost CPU even if yamux discards them (data for no stream, pings, resets), so no limit above this one stops a peer that
+    only sends them. A message of noise has five thousand of them, which libp2p reads without a pause. So other tasks have a turn
+    after each read, from any peer.
     """
 
     def __init__(self, secured: Any, allowance: TokenBucket | None) -> None:
@@ -133,7 +133,7 @@ class PacedSession:
         return getattr(self._secured, name)
 
     async def read(self, n: int) -> bytes:
-        """As the session's own, after the wait that the bytes cost."""
+        """Read from the session, after the wait that the bytes cost."""
         data: bytes = await self._secured.read(n)
         if self.allowance is not None and (
             wait := self.allowance.spend(trio.current_time(), len(data) + FRAME_COST)
@@ -145,8 +145,9 @@ class PacedSession:
 
 
 class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
-    """One muxed connection over ``socket``. ``trust`` sets how much of our memory the peer may use. A client is read at the pace
-    of its ``allowance``.
+    """One muxed connection over ``socket``.
+
+    ``trust`` sets how much of our memory the peer may use. A client is read at the pace of its ``allowance``.
     """
 
     def __init__(
@@ -158,7 +159,7 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
         strangers: MemoryPool,
         allowance: TokenBucket | None = None,
     ) -> None:
-        self._allowance = allowance or new_allowance(limits.client_rate)
+        self._allowance = allowance or new_allowance(limits.streams.client_rate)
         paced = PacedSession(secured, self._allowance)
         super().__init__(paced, peer, is_initiator=secured.is_initiator)
         self._paced = paced
@@ -168,8 +169,8 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
         self.account = MemoryAccount(
             strangers, partial(self.abort, "held the most of what is held for strangers")
         )
-        self.stream_buffers = CappedBuffers(self, limits.client_connection_buffer)
-        self.stream_limit = limits.client_streams
+        self.stream_buffers = CappedBuffers(self, limits.streams.client_connection_buffer)
+        self.stream_limit = limits.streams.client_at_once
         self.last_request = trio.current_time()
         self.born = self.last_request
         self._heard = 0
@@ -180,8 +181,10 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
         limits = self.limits
         self.account.trust(trusted)
         self._paced.allowance = None if trusted else self._allowance
-        self.stream_buffers.limit = limits.connection_buffer if trusted else limits.client_connection_buffer
-        self.stream_limit = limits.streams if trusted else limits.client_streams
+        self.stream_buffers.limit = (
+            limits.streams.connection_buffer if trusted else limits.streams.client_connection_buffer
+        )
+        self.stream_limit = limits.streams.at_once if trusted else limits.streams.client_at_once
 
     def abort(self, reason: str) -> None:
         """Close the socket now. All streams end; nothing is sent."""
@@ -191,7 +194,7 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
             self.socket.socket.close()
 
     async def goodbye(self) -> None:
-        """Tell the peer that we leave, and leave (libp2p's ``close`` does the same and sleeps for 0.2 s)."""
+        """Send a goodbye and close; libp2p's ``close`` does so too and sleeps for 0.2 s."""
         header = struct.pack(yamux.YAMUX_HEADER_FORMAT, 0, yamux.TYPE_GO_AWAY, 0, 0, yamux.GO_AWAY_NORMAL)
         try:
             await self._write_frame(header)
@@ -200,7 +203,7 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
         self.socket.socket.close()
 
     def forget(self, stream: yamux.YamuxStream) -> None:
-        """Free what a stream that we reset had buffered (libp2p keeps it for a minute and more)."""
+        """Free the buffer of a reset stream; libp2p keeps it for a minute and more."""
         for table in (self.streams, self.stream_buffers, self.stream_events):
             table.pop(stream.stream_id, None)
 
@@ -209,10 +212,12 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
     # begins with its turn: on a slow link those of other streams, 64 KiB each, take longer together than a peer may.
     async def _write_frame(self, data: bytes) -> None:
         async with self._turn:
-            with within(self.limits.write_stall, shield=True) as scope:
+            with trio.CancelScope(
+                deadline=trio.current_time() + self.limits.connections.write_stall, shield=True
+            ) as scope:
                 await super()._write_frame(data)
             if scope.cancelled_caught:
-                self.abort(f"did not read for {self.limits.write_stall:g} s")
+                self.abort(f"did not read for {self.limits.connections.write_stall:g} s")
                 raise trio.BrokenResourceError("write stalled")
 
     # P5: a task cancelled in here leaks the slot, and with none of 256 left libp2p waits for ever.
@@ -223,7 +228,10 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
             return await super().open_stream()
 
     async def accept_stream(self) -> yamux.YamuxStream:
-        """The next stream that the peer opens; those over its limit are reset unseen."""
+        """Return the next stream that the peer opens.
+
+        Those over its limit are reset unseen.
+        """
         while True:
             stream = await super().accept_stream()
             inbound = sum(not each.is_initiator for each in self.streams.values())
@@ -233,7 +241,7 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
             self.forget(stream)
 
     async def _read_data_body(self, length: int) -> bytes:
-        """As libp2p's, and what has come is on the account while the rest is waited for."""
+        """Read a frame's body; received bytes are on the account during the wait."""
         self._heard += 1
         body = bytearray()
         try:
@@ -253,10 +261,10 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
     # but draws no conclusion. Whoever neither answers a ping nor sends data in time is cut off.
     async def _measure_rtt_loop(self) -> None:
         while not self.event_shutting_down.is_set():
-            with within(self.limits.keepalive_interval) as scope:
+            with trio.move_on_after(self.limits.connections.keepalive_interval) as scope:
                 await self.event_shutting_down.wait()
             if scope.cancelled_caught and not await self._answers_ping():
-                self.abort(f"was silent for {self.limits.keepalive_timeout:g} s")
+                self.abort(f"was silent for {self.limits.connections.keepalive_timeout:g} s")
                 return
 
     async def _answers_ping(self) -> bool:
@@ -270,6 +278,6 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
         except Exception as error:  # noqa: BLE001 - any failure to write is an answer
             log.debug("ping of %s: %r", self.peer_id, error)
             return False
-        with within(self.limits.keepalive_timeout):
+        with trio.move_on_after(self.limits.connections.keepalive_timeout):
             await self._ping_event.wait()
         return self._ping_event.is_set() or self._heard != heard

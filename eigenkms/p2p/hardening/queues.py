@@ -1,4 +1,6 @@
-"""Gossip that waits: to be sent to one peer, and for peers that missed it. Both are bounded in bytes.
+"""Gossip that waits: to be sent to one peer, and for peers that missed it.
+
+Both are bounded in bytes.
 
 libp2p counts messages, 32 for a peer and a minute of them for all, and a message may have a quarter of a megabyte. Messages come
 from members alone, but one member that gossips without end, or does not read, must not fill the memory of all the others.
@@ -14,21 +16,20 @@ from libp2p.pubsub.rpc_queue import RpcQueue
 from eigenkms.p2p.limits import Limits
 
 RPC_BYTES: Final = 512 << 10
-"""What we pack into one RPC: two of the largest messages."""
+"""Bytes of one RPC: two of the largest messages."""
 OUTBOUND_QUEUE: Final = 1024
 MESSAGE_COST: Final = 1 << 10
 """Bytes that a message which is kept counts for besides its own."""
 
 
 class BatchingRpcQueue(RpcQueue):  # type: ignore[misc]
-    """The outbound queue of a peer: as long as a burst of the largest operator set, and RPCs that a reader takes.
+    """The outbound queue of a peer, which sends waiting messages together.
 
-    It holds ``limit`` bytes at most, whatever the peer reads; libp2p counts RPCs only. Messages that wait leave together: what a
-    write costs on both sides hardly depends on its size, so a burst that comes faster than it can be sent is sent in fewer
-    writes.
+    It is as long as a burst of the largest operator set, and holds ``limit`` bytes at most, whatever the peer reads. libp2p counts
+    RPCs only. The cost of a write on both sides hardly depends on its size, so a fast burst is sent in fewer writes.
     """
 
-    def __init__(self, limit: int = Limits().gossip_queue) -> None:
+    def __init__(self, limit: int = Limits().gossip.queue) -> None:
         super().__init__(max_size=OUTBOUND_QUEUE, max_message_size=RPC_BYTES)
         self.limit = limit
         self.held = 0
@@ -62,13 +63,16 @@ class BatchingRpcQueue(RpcQueue):  # type: ignore[misc]
 
 
 class KeptMessages(MessageCache):  # type: ignore[misc]
-    """The messages of the last minute, for peers that missed them: of one origin the newest, at most ``limit`` bytes."""
+    """The messages of the last minute, for peers that missed them.
+
+    Of one origin it holds the newest, at most ``limit`` bytes.
+    """
 
     def __init__(self, window: int, history: int, limit: int) -> None:
         super().__init__(window, history)
         self.limit = limit
         self._of: dict[bytes, dict[bytes, int]] = {}
-        """What each origin's messages count for, by their ids, the oldest first."""
+        """The size of each origin's messages by their ids, the oldest first."""
         self._held: Counter[bytes] = Counter()
 
     def put(self, msg: Any) -> None:
@@ -90,7 +94,10 @@ class KeptMessages(MessageCache):  # type: ignore[misc]
         self.history.insert(0, [])
 
     def _forget(self, id_: bytes) -> None:
-        """Forget a message. It may have come again since it was forgotten, and then goes with its first coming."""
+        """Forget a message.
+
+        It may have come again since it was forgotten, and then goes with its first coming.
+        """
         message = self.msgs.pop(id_, None)
         if message is None:
             return

@@ -1,11 +1,11 @@
 """Streams whose writes wait without work, and end: guard P12.
 
-libp2p's write gives up when the window stays at zero for five seconds. A peer that opens it by one byte every three seconds is
-therefore waited for without end, with all that is to be written in memory; and while it waits, libp2p looks at the window a
-hundred times a second, for each stream. Here a write waits for an event. It has one deadline for all of its bytes, which allows
-for the slowest pace that a peer may read at; and it sends no crumbs, since a frame costs us the same whatever is in it.
+libp2p's write gives up if the window stays at zero for five seconds. So it waits without end for a peer that opens the window by
+one byte every three seconds, with all the data in memory. While it waits, it polls the window a hundred times a second, for each
+stream. Here a write waits for an event. It has one deadline for all of its bytes, which allows for the slowest permitted reader.
+It sends no crumbs, since every frame costs the same.
 
-The deadline holds for whatever is written: answers, requests, gossip, the negotiation of a protocol.
+The deadline holds for all writes: answers, requests, gossip, the negotiation of a protocol.
 """
 
 import struct
@@ -15,7 +15,6 @@ import trio
 from libp2p.stream_muxer.exceptions import MuxedStreamError
 from libp2p.stream_muxer.yamux import yamux
 
-from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.limits import Limits
 
 PIECE: Final = yamux.MAX_MESSAGE_SIZE - yamux.HEADER_SIZE
@@ -43,7 +42,7 @@ class GuardedStream(yamux.YamuxStream):  # type: ignore[misc]
 
     @property
     def closed(self) -> bool:
-        """Whether the stream is over in both directions."""
+        """Return whether the stream is over in both directions."""
         return self._closed
 
     @closed.setter
@@ -57,10 +56,13 @@ class GuardedStream(yamux.YamuxStream):  # type: ignore[misc]
             self._opened = None
 
     async def write(self, data: bytes) -> None:
-        """Send all of ``data``. Raises MuxedStreamError if the stream is over, or the peer reads too slowly."""
+        """Send all of ``data``.
+
+        Raises MuxedStreamError if the stream is over, or the peer reads too slowly.
+        """
         limits = getattr(self.conn, "limits", _DEFAULTS)
-        seconds = limits.write_deadline + len(data) / limits.write_pace
-        with within(seconds) as scope:
+        seconds = limits.streams.write_deadline + len(data) / limits.streams.write_pace
+        with trio.move_on_after(seconds) as scope:
             await self._write_all(data)
         if scope.cancelled_caught:
             raise MuxedStreamError(f"{len(data)} bytes were not read within {seconds:g} s")

@@ -1,4 +1,4 @@
-"""The libp2p host as we build it, and the one door through which every inbound stream comes."""
+"""The libp2p host of this program, and the one entry of every inbound stream."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -28,7 +28,7 @@ StreamHandler = Callable[[ByteStream, str], Awaitable[None]]
 
 
 def build(key: PeerKey, limits: Limits) -> Any:
-    """A libp2p host that listens nowhere, dials nobody by itself and serves no protocol yet.
+    """Return a libp2p host that listens nowhere, dials no peer and serves no protocol.
 
     Metrics stay off (P10). The swarm's connection limits are set out of the way: ``listener`` keeps them, per kind of
     peer, and the resource manager would count the same connections once more.
@@ -40,8 +40,8 @@ def build(key: PeerKey, limits: Limits) -> Any:
         low_watermark=0,
         high_watermark=_UNBOUNDED,
         max_connections_per_peer=_UNBOUNDED,
-        inbound_stream_protocol_negotiation_timeout=limits.negotiation,
-        outbound_stream_protocol_negotiation_timeout=limits.negotiation,
+        inbound_stream_protocol_negotiation_timeout=limits.streams.negotiation,
+        outbound_stream_protocol_negotiation_timeout=limits.streams.negotiation,
     )
     host = new_host(
         key_pair=pair,
@@ -58,9 +58,9 @@ def build(key: PeerKey, limits: Limits) -> Any:
 
 
 def strip(host: Any) -> None:
-    """Take out what a stranger could talk to and nobody needs: identify, identify push, ping and their hooks.
+    """Take out identify, identify push, ping and their hooks: strangers reach them.
 
-    The auto-connector would dial whom it knows until half of the high watermark is reached (a low watermark of 0 does not
+    The auto-connector would dial known peers until half of the high watermark is reached (a low watermark of 0 does not
     stop it), and keep a record of every peer that ever disconnected.
     """
     swarm = host.get_network()
@@ -73,7 +73,10 @@ def strip(host: Any) -> None:
 
 
 async def _dial_nobody(peer: Any) -> Any:
-    """P13: connections of libp2p's own making have none of the guards, and the host stops at the first that it looks at."""
+    """Refuse to dial (P13).
+
+    Connections of libp2p's own making have none of the guards, and the host stops at the first of them.
+    """
     raise SwarmException(f"{peer} is not connected")
 
 
@@ -89,7 +92,7 @@ def guard_streams(host: Any, handle: StreamHandler, refuse: Callable[[str], None
         bytestream = ByteStream(stream, peer, allowance=NEGOTIATION_BYTES)
         try:
             protocol, _ = await host.get_mux().negotiate(
-                MultiselectCommunicator(bytestream), limits.negotiation
+                MultiselectCommunicator(bytestream), limits.streams.negotiation
             )
             bytestream.allowance = None
             await handle(bytestream, str(protocol))
@@ -103,13 +106,16 @@ def guard_streams(host: Any, handle: StreamHandler, refuse: Callable[[str], None
 
 
 async def open_stream(host: Any, connection: Any, peer: PeerId, protocol: str, limits: Limits) -> ByteStream:
-    """A stream on ``connection`` with ``protocol`` agreed. Raises whatever libp2p raises; leaves no slot behind (P5)."""
+    """Return a stream on ``connection`` with ``protocol`` agreed.
+
+    Raises whatever libp2p raises; leaves no slot behind (P5).
+    """
     with trio.CancelScope(shield=True):
         stream = await connection.new_stream()
     bytestream = ByteStream(stream, peer, allowance=NEGOTIATION_BYTES)
     try:
         await host.multiselect_client.select_one_of(
-            [TProtocol(protocol)], MultiselectCommunicator(bytestream), limits.negotiation
+            [TProtocol(protocol)], MultiselectCommunicator(bytestream), limits.streams.negotiation
         )
     except BaseException:
         await bytestream.reset()

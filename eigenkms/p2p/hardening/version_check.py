@@ -1,4 +1,4 @@
-"""The private names of libp2p 0.8.1 that the guards touch, and the proof at start that they are there."""
+"""The private names of libp2p 0.8.1 that the guards use, and their check at start."""
 
 import logging
 import os
@@ -64,7 +64,10 @@ NAMES: Final[tuple[tuple[str, str], ...]] = (
 
 
 class HardeningError(EigenKmsError):
-    """The installed libp2p is not the one that the guards were written for; it is not safe to open a port with it."""
+    """The installed libp2p is not the one that the guards were written for.
+
+    It is not safe to open a port with it.
+    """
 
     default_hint = f"install libp2p=={LIBP2P}"
 
@@ -79,7 +82,7 @@ def _present(module: str, path: str) -> bool:
 
 
 def self_test() -> None:
-    """Raises HardeningError unless libp2p has the pinned version and every name that a guard touches."""
+    """Raise HardeningError unless libp2p has the pinned version and all private names."""
     installed = version("libp2p")
     if installed != LIBP2P:
         raise HardeningError(f"check libp2p: version {installed} is installed, the guards are for {LIBP2P}")
@@ -89,7 +92,7 @@ def self_test() -> None:
 
 
 def _quiet_logs() -> None:
-    """Strangers must not be able to write our log.
+    """Keep strangers from writing this program's log.
 
     libp2p logs at the root logger in one module (which also configures the root logger as a side effect) and, with no
     handler of its own, prints warnings to stderr. Its own switch, LIBP2P_DEBUG, still works.
@@ -104,8 +107,9 @@ def _quiet_logs() -> None:
 
 @cache
 def apply_process_wide() -> None:
-    """Replace, once in a process, what can only be replaced in libp2p's modules: P11, P12, the windows and when they are told, the
-    gossip queue.
+    """Replace, once in a process, the parts that only libp2p's modules hold.
+
+    These are P11, P12, the windows and their updates, and the gossip queue.
     """
     from eigenkms.p2p.hardening import bounded_io, muxer, queues, streams
 

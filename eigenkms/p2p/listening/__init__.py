@@ -1,1 +1,1 @@
-"""Accepting strangers, each in its turn and within its allowance."""
+"""The way from a listening socket to a connection, with turns and allowances."""

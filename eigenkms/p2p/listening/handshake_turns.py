@@ -1,4 +1,4 @@
-"""Order handshakes: turns by prefix, and a separate lane for the addresses of operators.
+"""Order handshakes: turns by prefix, and a lane for the addresses of operators.
 
 A hello costs its sender a few bytes and this node some milliseconds of its only loop. So a socket that has sent something waits
 for a turn. Turns come at a rate that leaves most of the loop to the connected peers. They go round the prefixes (an IPv4 address,
@@ -26,9 +26,10 @@ SEEN: Final = 4
 
 
 class HandshakeTurns:
-    """Turns of one lane: ``rate`` a second after ``burst``, and of one prefix ``prefix_rate`` after ``prefix_burst``.
+    """Turns of one lane: ``rate`` a second after ``burst``.
 
-    Many hosts share the prefixes in SHARED, so each of these has the rate of the lane.
+    One prefix has ``prefix_rate`` after ``prefix_burst``. Many hosts share the prefixes in SHARED, so each of these has the
+    rate of the lane.
     """
 
     def __init__(self, rate: float, burst: float, prefix_rate: float, prefix_burst: float) -> None:
@@ -40,7 +41,10 @@ class HandshakeTurns:
         self._came = trio.Event()
 
     async def take(self, prefix: str) -> None:
-        """Return when it is the turn of one socket from ``prefix``. ``run`` must be running."""
+        """Return when it is the turn of one socket from ``prefix``.
+
+        ``run`` must be running.
+        """
         turn = trio.Event()
         self._waiting.setdefault(prefix, deque()).append(turn)
         self._came.set()
@@ -88,7 +92,7 @@ class HandshakeTurns:
 
 
 class OperatorAddresses:
-    """The prefixes of the operators that this host keeps connected: as announced, and as seen."""
+    """The prefixes of the operators of this host, as announced and as seen."""
 
     def __init__(self) -> None:
         self._announced: dict[PeerId, tuple[str, ...]] = {}
@@ -105,7 +109,10 @@ class OperatorAddresses:
         return prefix in self._prefixes
 
     def set_announced(self, peer: PeerId, addresses: Sequence[object]) -> None:
-        """Record the multiaddrs, or their text, at which ``peer`` is announced. Names are not resolved."""
+        """Record the multiaddrs, or their text, at which ``peer`` is announced.
+
+        Names are not resolved.
+        """
         prefixes = tuple(
             prefix_of(str(each).split("/")[2]) for each in addresses if str(each).startswith("/ip")
         )

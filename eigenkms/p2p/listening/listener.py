@@ -1,11 +1,11 @@
-"""Accepting strangers: from a listening socket to a connection that ``connections`` may admit.
+"""Accept strangers: from a listening socket to a connection that may be admitted.
 
-Until a socket has proven who it is, nothing is known about it but its IP address. Such sockets have places of their own, three
-seconds to say something and get a turn (``turns``), three more, and 64 KiB; when the places are full, the oldest handshake goes,
-first among those of the same prefix. An honest handshake takes some ten milliseconds, so fifteen hundred silent sockets do not
-keep it out: they only push out each other. Places and turns are there twice, for strangers and for addresses at which an operator
-is: whatever strangers do, an operator that restarts gets in. Ports are bound without SO_REUSEPORT, with which a second process
-would silently take half of the connections.
+Until a socket is authenticated, only its IP address is known. Such sockets have places of their own. A socket has three seconds to
+send something and get a turn (``handshake_turns``), three more, and 64 KiB. When the places are full, the oldest handshake is cut,
+first among those of the same prefix. An honest handshake takes some ten milliseconds, so fifteen hundred silent sockets do not keep
+it out: they only push out each other. Places and turns exist twice, for strangers and for addresses of operators. So an operator
+that restarts gets in, whatever strangers do. Ports are bound without SO_REUSEPORT, with which a second process would silently take
+half of the connections.
 """
 
 import errno
@@ -75,7 +75,10 @@ def bind_all(addresses: Sequence[str]) -> list[tuple[TransportAddress, trio.Sock
 
 
 def raise_file_limit() -> None:
-    """A listener needs more file descriptors than the customary 1024: take what the system allows, up to 8192."""
+    """Raise the limit of open files as far as the system allows, up to 8192.
+
+    A listener needs more than the customary 1024.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
@@ -96,14 +99,17 @@ class _Lobby:
     def __init__(self, limits: Limits, counters: Counters) -> None:
         self.handshakes: dict[_Handshake, None] = {}
         self.turns = HandshakeTurns(
-            limits.handshake_rate, limits.handshake_burst, limits.prefix_rate, limits.prefix_burst
+            limits.handshakes.rate,
+            limits.handshakes.burst,
+            limits.handshakes.prefix_rate,
+            limits.handshakes.prefix_burst,
         )
         self._limits = limits
         self._counters = counters
 
     @contextmanager
     def place(self, ip: str) -> Iterator[_Handshake]:
-        """A place while the context lasts; its scope is cancelled if a newcomer needs it."""
+        """Hold a place; its scope is cancelled if a newcomer needs it."""
         handshake = _Handshake(prefix_of(ip))
         self._make_room(handshake.prefix, ip)
         self.handshakes[handshake] = None
@@ -114,11 +120,13 @@ class _Lobby:
             self.handshakes.pop(handshake, None)
 
     def _make_room(self, prefix: str, ip: str) -> None:
-        places = self._limits.loopback_per_ip if is_loopback(ip) else self._limits.handshakes_per_ip
+        places = (
+            self._limits.connections.loopback_per_ip if is_loopback(ip) else self._limits.handshakes.per_ip
+        )
         same = [each for each in self.handshakes if each.prefix == prefix]
         if len(same) >= places:
             self._evict(same[0])
-        elif len(self.handshakes) >= self._limits.handshakes:
+        elif len(self.handshakes) >= self._limits.handshakes.at_once:
             self._evict(next(iter(self.handshakes)))
 
     def _evict(self, handshake: _Handshake) -> None:
@@ -128,7 +136,10 @@ class _Lobby:
 
 
 class TcpListener:
-    """Accepts on bound sockets for one host. Sockets from ``operators`` have places and turns of their own."""
+    """Accepts on bound sockets for one host.
+
+    Sockets from ``operators`` have places and turns of their own.
+    """
 
     def __init__(
         self,
@@ -153,17 +164,20 @@ class TcpListener:
         return len(self._strangers.handshakes) + len(self._familiar.handshakes)
 
     async def serve(self, listeners: Sequence[trio.SocketListener], nursery: trio.Nursery) -> None:
-        """Accept until ``stop``; each connection is a task of ``nursery``. Closes the listeners."""
+        """Accept until ``stop``; each connection is a task of ``nursery``.
+
+        Closes the listeners.
+        """
         for lobby in (self._strangers, self._familiar):
             nursery.start_soon(lobby.turns.run)
         with self._accepting:
-            await trio.serve_listeners(self._welcome, list(listeners), handler_nursery=nursery)
+            await trio.serve_listeners(self._accept, list(listeners), handler_nursery=nursery)
 
     def stop(self) -> None:
         """Accept no more. Connections that are open stay open."""
         self._accepting.cancel()
 
-    async def _welcome(self, socket: trio.SocketStream) -> None:
+    async def _accept(self, socket: trio.SocketStream) -> None:
         self._counters.accepted += 1
         muxed = await self._authenticate(socket)
         if muxed is None:
@@ -179,17 +193,17 @@ class TcpListener:
             await muxed.event_closed.wait()
 
     async def _authenticate(self, socket: trio.SocketStream) -> Any | None:
-        """The muxed connection; None for one that failed, dawdled or made room."""
+        """Return the muxed connection; None for one that failed, dawdled or made room."""
         ip = remote_ip(socket)
         lobby = self._familiar if prefix_of(ip) in self._operators else self._strangers
         try:
             with lobby.place(ip) as handshake:
-                handshake.scope.deadline = trio.current_time() + self._limits.upgrade_timeout
+                handshake.scope.deadline = trio.current_time() + self._limits.handshakes.upgrade_timeout
                 if not await socket.socket.recv(1, stdlib_socket.MSG_PEEK):
                     return None
                 await lobby.turns.take(handshake.prefix)
                 self._counters.handshakes_begun += 1
-                handshake.scope.deadline = trio.current_time() + self._limits.upgrade_timeout
+                handshake.scope.deadline = trio.current_time() + self._limits.handshakes.upgrade_timeout
                 return await self._secure(socket)
         except Exception as error:  # noqa: BLE001 - a stranger's bytes; libp2p raises what it likes
             log.debug("handshake with %s: %s", ip, type(error).__name__)

@@ -1,4 +1,4 @@
-"""Limit how fast strangers are read: one allowance for each address, shared by all its connections.
+"""Limit how fast strangers are read: all connections of an address share a rate.
 
 Every frame costs this node some tenths of a millisecond of its only loop, even a frame that yamux discards. A connection
 costs a stranger next to nothing. So a bound for each connection would bound nothing, and a new connection must not

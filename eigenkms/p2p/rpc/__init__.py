@@ -1,1 +1,1 @@
-"""Requests and answers on long-lived streams, with the bytes that they may hold."""
+"""Requests and answers on long-lived streams, and the bytes that they may hold."""

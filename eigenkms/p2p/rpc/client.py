@@ -1,15 +1,14 @@
-"""The asking side of direct traffic: one long-lived stream per peer and protocol, shared by all callers.
+"""The client side of RPC: one long-lived stream per peer and protocol for all callers.
 
-Opening a stream costs four times a small request, and a task that is cancelled inside libp2p may take the whole connection
-with it (guards P4, P5). So callers never touch a stream: ``call`` puts a frame into a queue and waits for an event, and a
-session's own tasks write, read and match answers to requests by their id. A caller may be cancelled or time out at any
-moment; its answer is dropped when it comes.
+Opening a stream costs four times a small request, and a task that is cancelled inside libp2p may end the whole connection (guards
+P4, P5). So callers never touch a stream: ``call`` puts a frame into a queue and waits for an event. The stream's own tasks write,
+read, and match answers to requests by their id. A caller may be cancelled or time out at any moment; its answer is dropped then.
 
-A request keeps its place among the ``in_flight`` until its answer comes, even when nobody waits for it any more: the peer counts
-it too, and stops reading when there are too many. Its bytes are held until they are written, or nobody waits; of one peer no more
-than ``held`` at a time, and callers beyond wait for their turn. If answers stay out for ``stuck_session`` seconds, the session is
-given up and the next call opens another. Nothing is ever sent twice: whether a request that was under way when the connection
-broke has been carried out, only the caller can find out.
+A request keeps its place among the ``in_flight`` until its answer comes, even if no caller waits for it: the peer counts it
+too, and stops reading at its limit. Its bytes are held until they are written, or no caller waits. Of one peer at most
+``held`` bytes are held, and further callers wait for their turn. If answers are missing for ``stuck_session`` seconds, the
+stream is given up and the next call opens another. No request is sent twice. If the connection broke during a request, only
+the caller can find out whether it was carried out.
 """
 
 import logging
@@ -21,8 +20,7 @@ from typing import Any, Final
 import trio
 
 from eigenkms.errors import InputError
-from eigenkms.p2p.deadlines import within
-from eigenkms.p2p.errors import CallTimeout, FrameError, PeerUnreachable, RpcRefused
+from eigenkms.p2p.errors import CallRefusedError, CallTimeout, FrameError, PeerUnreachable
 from eigenkms.p2p.identity import PeerId
 from eigenkms.p2p.limits import Limits
 from eigenkms.p2p.rpc import framing
@@ -48,9 +46,9 @@ class _Call:
     given: bool = False
     """Whether its frame was given to a stream."""
     abandoned: bool = False
-    outcome: bytes | RpcRefused | PeerUnreachable | None = None
+    outcome: bytes | CallRefusedError | PeerUnreachable | None = None
 
-    def finish(self, outcome: bytes | RpcRefused | PeerUnreachable) -> None:
+    def finish(self, outcome: bytes | CallRefusedError | PeerUnreachable) -> None:
         self.outcome = outcome
         self.done.set()
 
@@ -73,7 +71,7 @@ class RpcStream:
         self._nursery = nursery
         self._limits = limits
         self._ids = count(1)
-        self._places = PeerPlaces(limits.in_flight, limits.held)
+        self._places = PeerPlaces(limits.rpc.in_flight, limits.rpc.held)
         self._pending: dict[int, _Call] = {}
         self._outbox: trio.MemorySendChannel[_Call] | None = None
         self._scope: trio.CancelScope | None = None
@@ -81,17 +79,22 @@ class RpcStream:
 
     @property
     def running(self) -> bool:
-        """Whether a stream is open or being opened."""
+        """Return whether a stream is open or being opened."""
         return self._outbox is not None
 
     async def call(self, method: str, body: bytes, timeout: float) -> bytes:  # noqa: ASYNC109 - part of the promise
-        """The body of the answer. Raises RpcRefused, PeerUnreachable or CallTimeout."""
+        """Return the body of the answer.
+
+        Raises CallRefusedError, PeerUnreachable or CallTimeout.
+        """
         if not framing.valid_method(method):
             raise InputError(f"call {method!r}: not the name of a method")
-        if len(body) > self._limits.body:
-            raise InputError(f"call {method}: {len(body)} bytes are over the limit of {self._limits.body}")
+        if len(body) > self._limits.rpc.body:
+            raise InputError(
+                f"call {method}: {len(body)} bytes are over the limit of {self._limits.rpc.body}"
+            )
         call: _Call | None = None
-        with within(timeout):
+        with trio.move_on_after(max(0.0, timeout)):
             size = len(body) + framing.ENVELOPE
             await self._places.enter(size)
             if self.closed:
@@ -115,40 +118,43 @@ class RpcStream:
         call = _Call(id_, frame, size, trio.current_time())
         self._pending[id_] = call
         if self._outbox is None:
-            self._outbox, inbox = trio.open_memory_channel[_Call](self._limits.in_flight)
+            self._outbox, inbox = trio.open_memory_channel[_Call](self._limits.rpc.in_flight)
             self._nursery.start_soon(self._run, inbox)
         self._outbox.send_nowait(call)
         self._postpone()
         return call
 
-    def _settle(self, call: _Call, outcome: bytes | RpcRefused | PeerUnreachable) -> None:
+    def _settle(self, call: _Call, outcome: bytes | CallRefusedError | PeerUnreachable) -> None:
         if self._pending.pop(call.id, None) is not None:
             self._places.leave(call.size)
             call.size = 0
             call.finish(outcome)
 
     def _free(self, call: _Call) -> None:
-        """Free the bytes of a frame that is written, or that nobody waits for; the call keeps its place."""
+        """Free the bytes of a frame that is written, or that nobody waits for.
+
+        The call keeps its place.
+        """
         call.frame = b""
         self._places.change(-call.size)
         call.size = 0
 
     def _give_up_if_stuck(self) -> None:
         oldest = min((call.started for call in self._pending.values()), default=trio.current_time())
-        if self._scope is not None and trio.current_time() - oldest > self._limits.stuck_session:
+        if self._scope is not None and trio.current_time() - oldest > self._limits.rpc.stuck_session:
             log.info("session %s with %s is stuck: closed", self._protocol, self._peer)
             self._scope.cancel()
 
     def _postpone(self) -> None:
-        """An idle session closes itself; a busy one lives on."""
+        """Postpone the close of an idle stream."""
         if self._scope is not None:
-            idle = trio.current_time() + self._limits.idle_session
+            idle = trio.current_time() + self._limits.rpc.idle_session
             self._scope.deadline = float("inf") if self._pending else idle
 
     # ----- the session's own tasks
 
     async def _run(self, inbox: trio.MemoryReceiveChannel[_Call]) -> None:
-        """One stream after another, while there are requests that none of them has been given."""
+        """Run one stream after another, while there are requests to send."""
         failure = PeerUnreachable(f"call {self._peer}: the connection broke before it answered")
         try:
             while True:
@@ -206,19 +212,19 @@ class RpcStream:
 
     async def _read(self, stream: Any) -> None:
         reader = framing.FrameReader(stream.receive)
-        while (frame := await reader.next(self._limits.body + framing.ENVELOPE)) is not None:
+        while (frame := await reader.next(self._limits.rpc.body + framing.ENVELOPE)) is not None:
             match frame:
                 case framing.AnswerFrame(id_, body) if id_ in self._pending:
                     self._settle(self._pending[id_], body)
                 case framing.RefusalFrame(id_, code, message) if id_ in self._pending:
-                    self._settle(self._pending[id_], RpcRefused(code, _printable(message)))
+                    self._settle(self._pending[id_], CallRefusedError(code, _printable(message)))
                 case _:
                     raise FrameError("read frame: answer to no request")
             self._postpone()
 
 
 def _printable(message: str) -> str:
-    """A peer's words as they may be shown on a terminal."""
+    """Return a peer's words as they may be shown on a terminal."""
     return "".join(char if char.isprintable() else "?" for char in message)
 
 
@@ -251,7 +257,10 @@ class RpcClient:
             self._nursery = None
 
     def get(self, peer: PeerId, protocol: str) -> RpcStream:
-        """The session with the peer, closed until it is first used. Raises PeerUnreachable once the host closes."""
+        """Return the session with the peer, closed until it is first used.
+
+        Raises PeerUnreachable once the host closes.
+        """
         if self._nursery is None:
             raise PeerUnreachable(f"call {peer}: this host is closed")
         key = (peer, protocol)
@@ -261,6 +270,6 @@ class RpcClient:
         return self._sessions[key]
 
     def _drop_closed(self) -> None:
-        """Sessions are cheap but peers come and go: keep no more than a thousand closed ones."""
+        """Drop closed streams beyond a thousand: peers come and go."""
         if len(self._sessions) >= 1024:
             self._sessions = {key: each for key, each in self._sessions.items() if each.running}

@@ -1,17 +1,17 @@
-"""Frames of the session layer: what travels on the one long-lived stream between two peers for one protocol.
+"""Frames of the RPC layer, on the one stream between two peers for one protocol.
 
 A frame is a 4-byte big-endian length and that many bytes of msgpack, one of::
 
-    [id, 0, method, body]    a request; the side that opened the stream asks
+    [id, 0, method, body]    a request, from the side that opened the stream
     [id, 1, body]            its answer
     [id, 2, code, message]   its refusal
 
-``id`` is an unsigned 32-bit number chosen by the asking side, unique among its requests in flight. Answers come in any
+``id`` is an unsigned 32-bit number chosen by the requesting side, unique among its requests in flight. Answers come in any
 order. The decoder takes one encoding of each frame: exact arity, exact types, the shortest msgpack form (checked by
 encoding again), nothing after it. The length is checked before a single byte of the frame is buffered.
 
-There is no half-valid frame: whoever gets one wrong loses the stream (docs/protocol.md has the same rule for the signed
-frames that travel *inside* bodies; this layer knows nothing of them).
+There is no half-valid frame: a peer that sends an invalid one loses the stream. docs/protocol.md has the same rule for the signed
+frames *inside* bodies, which this layer does not read.
 """
 
 import re
@@ -46,7 +46,7 @@ class RequestFrame:
 
 @dataclass(frozen=True, slots=True)
 class AnswerFrame:
-    """What the request with this id gave."""
+    """The answer to the request with this id."""
 
     id: int
     body: bytes
@@ -65,12 +65,18 @@ Frame = RequestFrame | AnswerFrame | RefusalFrame
 
 
 def valid_method(method: str) -> bool:
-    """Whether ``method`` may name a request: 1 to 64 characters of ``[a-z0-9_./-]``, a letter first."""
+    """Return whether ``method`` may name a request.
+
+    It has 1 to 64 characters of ``[a-z0-9_./-]``, a letter first.
+    """
     return _METHOD.match(method) is not None
 
 
 def valid_code(code: str) -> bool:
-    """Whether ``code`` may name a refusal: 1 to 64 characters of ``[a-z0-9-]``, a letter first."""
+    """Return whether ``code`` may name a refusal.
+
+    It has 1 to 64 characters of ``[a-z0-9-]``, a letter first.
+    """
     return _CODE.match(code) is not None
 
 
@@ -85,7 +91,7 @@ def _fields(frame: Frame) -> list[object]:
 
 
 def encode(frame: Frame) -> bytes:
-    """The frame with its length prefix."""
+    """Return the frame with its length prefix."""
     payload: bytes = msgpack.packb(_fields(frame), use_bin_type=True)
     return _LENGTH.pack(len(payload)) + payload
 
@@ -105,7 +111,10 @@ def _build(fields: object) -> Frame:
 
 
 def decode(payload: bytes) -> Frame:
-    """The frame in ``payload`` (without the length prefix). Raises FrameError unless it is one, canonically encoded."""
+    """Return the frame in ``payload`` (without the length prefix).
+
+    Raises FrameError unless it is one, canonically encoded.
+    """
     try:
         fields = msgpack.unpackb(
             payload, raw=False, strict_map_key=True, max_array_len=4, max_map_len=0, max_ext_len=0
@@ -121,7 +130,7 @@ def decode(payload: bytes) -> Frame:
 
 
 class Meter(Protocol):
-    """Where bytes are counted that lie somewhere (``memory.Account``)."""
+    """A counter of held bytes (``memory.MemoryAccount``)."""
 
     def take(self, count: int) -> None: ...
 
@@ -129,7 +138,10 @@ class Meter(Protocol):
 
 
 class FrameReader:
-    """Cuts a byte stream into frames. ``receive`` gives the next bytes of it, b"" at its end; ``meter`` counts what lies here."""
+    """Cuts a byte stream into frames.
+
+    ``receive`` gives the next bytes of it, b"" at its end; ``meter`` counts what lies here.
+    """
 
     def __init__(self, receive: Callable[[], Awaitable[bytes]], meter: Meter | None = None) -> None:
         self._receive = receive
@@ -156,7 +168,10 @@ class FrameReader:
         return True
 
     async def next(self, limit: int) -> Frame | None:
-        """The next frame of at most ``limit`` bytes; None if the stream ended between frames. Raises FrameError."""
+        """Return the next frame of at most ``limit`` bytes.
+
+        Returns None if the stream ended between frames. Raises FrameError.
+        """
         if not await self._fill(_LENGTH.size):
             if self._buffer:
                 raise FrameError("read frame: stream ended within a length")

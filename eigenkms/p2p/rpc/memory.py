@@ -1,8 +1,8 @@
 """Bytes held for peers: places of one peer, and one pool for all strangers.
 
-Whatever a peer sends lies somewhere until it is worked off: unread in a buffer of the muxer, in a frame that is not whole, in a
-request under way, in an answer that waits to be written. A peer decides how long that takes, since it may send the rest late and
-read its answers late. So two things are bounded, neither of them by time:
+A peer's bytes are held until they are worked off: unread in a buffer of the muxer, in a frame that is not whole, in a request under
+way, in an answer that waits to be written. A peer decides how long that takes, since it may send the rest late and read its answers
+late. So two things are bounded, neither of them by time:
 
 - ``PeerPlaces``: the requests of one peer, and the bytes of these and of their answers. A place is held until the answer is written
   or its stream is reset. With no place left the peer's next request is not started, and then its streams are not read.
@@ -10,8 +10,8 @@ read its answers late. So two things are bounded, neither of them by time:
   bound for each of them is none for all. Over the limit the stranger is cut off for which most is held. The pool has at least a
   whole request for each place of a client, hence a client that holds no more than one is never the one that is cut.
 
-A byte is counted once, where it lies; copies that live for one step of the loop, and what noise and the kernel buffer for a
-connection, are not counted (docs/operators.md has the sum).
+A byte is counted once. Copies that live for one step of the loop, and the buffers of noise and the kernel for a connection, are not
+counted (docs/operators.md has the sum).
 """
 
 from collections.abc import Callable
@@ -24,7 +24,10 @@ REQUEST_COST: Final = 8 << 10
 
 
 class PeerPlaces:
-    """The requests of one peer that are under way: at most ``count``, which hold at most ``size`` bytes, or one of any size."""
+    """The requests of one peer that are under way.
+
+    They are at most ``count``, and hold at most ``size`` bytes, or one of any size.
+    """
 
     def __init__(self, count: int, size: int) -> None:
         self.size = size
@@ -48,11 +51,11 @@ class PeerPlaces:
         self._held += size
 
     def has_room(self, more: int, *, inside: bool = False) -> bool:
-        """Whether ``more`` bytes fit: of a new request, or of one that is ``inside``."""
+        """Return whether ``more`` bytes fit, of a new request or of one ``inside``."""
         return self._inside <= inside or self._held + more <= self.size
 
     def change(self, more: int) -> None:
-        """A request that has a place holds ``more`` bytes than before, fewer if that is negative."""
+        """Let a request that has a place hold ``more`` bytes, fewer if negative."""
         self._held += more
         self._waiting.unpark_all()
 
@@ -64,9 +67,9 @@ class PeerPlaces:
 
 
 class MemoryAccount:
-    """The bytes that are held for the peer of one connection; part of the pool while that peer is a stranger.
+    """The bytes that are held for the peer of one connection.
 
-    ``cut`` ends the connection now. It is called once at most.
+    They are part of the pool while that peer is a stranger. ``cut`` ends the connection now. It is called once at most.
     """
 
     def __init__(self, pool: "MemoryPool", cut: Callable[[], None]) -> None:
@@ -77,7 +80,10 @@ class MemoryAccount:
         self._ended = False
 
     def take(self, count: int) -> None:
-        """Hold ``count`` bytes more. Somebody may be cut for it, the peer of this account too."""
+        """Hold ``count`` bytes more.
+
+        Somebody may be cut for it, the peer of this account too.
+        """
         self._change(count)
         self._pool.enforce()
 
@@ -91,20 +97,26 @@ class MemoryAccount:
             self._pool.change(self, count)
 
     def trust(self, trusted: bool) -> None:
-        """Take the bytes of an operator out of the strangers' pool, or put those of a former one in."""
+        """Take the bytes of an operator out of the strangers' pool, or put them back."""
         if trusted == self._shared and not self._ended:
             self._pool.change(self, -self.held if trusted else self.held)
             self._shared = not trusted
 
     def cut(self) -> None:
-        """End the connection. Its bytes leave the pool: they are freed as soon as its tasks have ended."""
+        """End the connection.
+
+        Its bytes leave the pool: they are freed as soon as its tasks have ended.
+        """
         self.trust(trusted=True)
         self._ended = True
         self._cut()
 
 
 class MemoryPool:
-    """What all strangers of one host hold, at most ``limit`` bytes. ``cuts`` counts those that were cut off for it."""
+    """The bytes of all strangers of one host, at most ``limit``.
+
+    ``cuts`` counts those that were cut off for it.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -113,21 +125,27 @@ class MemoryPool:
         self._accounts: dict[MemoryAccount, int] = {}
 
     def change(self, account: MemoryAccount, count: int) -> None:
-        """``account`` has ``count`` bytes more, or less."""
+        """Add ``count`` bytes to an account, or take them off if negative."""
         self.held += count
         left = self._accounts.pop(account, 0) + count
         if left:
             self._accounts[account] = left
 
     def enforce(self) -> None:
-        """Cut off whoever holds most until the limit is kept; of equals the one whose bytes have moved least lately."""
+        """Cut off whoever holds most until the limit is kept.
+
+        Of equals the one whose bytes have moved least lately.
+        """
         while self.held > self.limit:
             self.cuts += 1
             max(self._accounts, key=self._accounts.__getitem__).cut()
 
 
 class Hold:
-    """The place of one request, and its bytes: in the places of its peer and on the account of its connection."""
+    """The place of one request, and its bytes.
+
+    They count in the places of its peer and on the account of its connection.
+    """
 
     def __init__(self, places: PeerPlaces, account: MemoryAccount, size: int) -> None:
         self._places = places
@@ -144,7 +162,7 @@ class Hold:
             raise
 
     def has_room(self, size: int) -> bool:
-        """Whether the body of this request may be replaced by an answer of ``size`` bytes."""
+        """Return whether an answer of ``size`` bytes may replace the body of this request."""
         return self._places.has_room(REQUEST_COST + size - self._size, inside=True)
 
     def resize(self, size: int) -> None:

@@ -19,13 +19,13 @@ import trio
 
 from eigenkms.p2p.connections import remote_ip
 from eigenkms.p2p.counters import Counters
-from eigenkms.p2p.deadlines import within
 from eigenkms.p2p.errors import FrameError, RpcRefusal
+from eigenkms.p2p.gate import ProtocolGate
 from eigenkms.p2p.identity import PeerId
 from eigenkms.p2p.limits import Limits
 from eigenkms.p2p.rpc import framing
 from eigenkms.p2p.rpc.memory import Hold, MemoryAccount, PeerPlaces
-from eigenkms.p2p.types import Gate, Handler, Request
+from eigenkms.p2p.types import Handler, Request
 
 log = logging.getLogger("eigenkms.p2p.rpc.server")
 
@@ -44,21 +44,23 @@ class _ClientQuota:
 class RpcServer:
     """The handlers of one host, by protocol."""
 
-    def __init__(self, gate: Gate, trusted: Any, limits: Limits, counters: Counters) -> None:
+    def __init__(self, gate: ProtocolGate, limits: Limits, counters: Counters) -> None:
         self._gate = gate
-        self._trusted = trusted
         self._limits = limits
         self._counters = counters
         self._handlers: dict[str, Handler] = {}
         self._guests: dict[PeerId, _ClientQuota] = {}
 
     def add(self, protocol: str, handler: Handler) -> None:
-        """Requests on ``protocol`` go to ``handler`` from now on."""
+        """Let ``handler`` answer requests on ``protocol``."""
         self._handlers[protocol] = handler
 
     async def serve(self, stream: Any, protocol: str) -> None:
-        """Answer the requests on an inbound stream until it ends. Raises FrameError, or what libp2p raises."""
-        guest = self._guests.setdefault(stream.peer, _ClientQuota(PeerPlaces(self._limits.in_flight, 0)))
+        """Answer the requests on an inbound stream until it ends.
+
+        Raises FrameError, or what libp2p raises.
+        """
+        guest = self._guests.setdefault(stream.peer, _ClientQuota(PeerPlaces(self._limits.rpc.in_flight, 0)))
         guest.places.size = self._held_limit(stream.peer)
         scopes = guest.streams[protocol]
         if len(scopes) >= _STREAMS:
@@ -74,20 +76,20 @@ class RpcServer:
                     del self._guests[stream.peer]
 
     def _held_limit(self, peer: PeerId) -> int:
-        return self._limits.held if self._trusted(peer) else self._limits.client_held
+        return self._limits.rpc.held if self._gate.trusts(peer) else self._limits.rpc.client_held
 
     def request_limit(self, peer: PeerId) -> int:
-        """The largest request frame that this peer may send, in bytes."""
-        body = self._limits.body if self._trusted(peer) else self._limits.client_body
+        """Return the largest request frame that this peer may send, in bytes."""
+        body = self._limits.rpc.body if self._gate.trusts(peer) else self._limits.rpc.client_body
         return body + framing.ENVELOPE
 
     def allows(self, peer: PeerId, protocol: str) -> bool:
-        """Whether the gate (still) lets the peer use the protocol."""
-        return self._gate(peer, protocol)
+        """Return whether the gate (still) lets the peer use the protocol."""
+        return self._gate.admits(peer, protocol)
 
     async def answer(self, protocol: str, request: Request) -> bytes | RpcRefusal:
-        """What the handler makes of the request. Never raises but for cancellation."""
-        seconds = self._limits.handler_deadline
+        """Return the handler's answer or refusal. Raises only if cancelled."""
+        seconds = self._limits.rpc.handler_deadline
         try:
             with trio.fail_after(seconds):
                 body = await self._handlers[protocol](request)
@@ -102,7 +104,7 @@ class RpcServer:
             self._counters.handler_errors += 1
             log.exception("%s %s of %s", protocol, request.method, request.peer)
             return RpcRefusal("internal")
-        if not isinstance(body, bytes) or len(body) > self._limits.body:
+        if not isinstance(body, bytes) or len(body) > self._limits.rpc.body:
             self._counters.handler_errors += 1
             log.error(
                 "%s %s of %s: the answer is no bytes, or too many", protocol, request.method, request.peer
@@ -153,10 +155,13 @@ class _InboundStream:
             nursery.start_soon(self._serve, frame, hold, nursery.cancel_scope)
 
     async def _next(self, reader: framing.FrameReader) -> framing.RequestFrame | None:
-        """The next request; None at the end of the stream, after a long silence, or once the gate is shut."""
+        """Return the next request.
+
+        Returns None at the end of the stream, after a long silence, or once the gate is shut.
+        """
         peer = self._stream.peer
         frame: framing.Frame | None = None
-        with within(self._limits.idle_stream):
+        with trio.move_on_after(self._limits.rpc.idle_stream):
             frame = await reader.next(self._server.request_limit(peer))
         if frame is None or not self._server.allows(peer, self._protocol):
             return None
@@ -169,7 +174,10 @@ class _InboundStream:
         return frame
 
     async def _serve(self, frame: framing.RequestFrame, hold: Hold, scope: trio.CancelScope) -> None:
-        """Carry out a request and write its answer; ``hold`` is kept until it is written, or the stream is over."""
+        """Carry out a request and write its answer.
+
+        ``hold`` is kept until it is written, or the stream is over.
+        """
         id_ = frame.id
         try:
             address = remote_ip(self._stream.muxed_conn.socket)

@@ -1,1 +1,1 @@
-"""From a boundary to a certificate and a share: the machines of one session, and of one operator across sessions."""
+"""The state machines of one session, and of an operator across sessions."""

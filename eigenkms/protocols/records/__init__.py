@@ -1,1 +1,1 @@
-"""What is kept and shown to third parties: evidence, the audit log, the settlement proof of protocol 1."""
+"""Records for third parties: evidence, audit log, settlement proof."""

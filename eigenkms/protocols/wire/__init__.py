@@ -1,1 +1,1 @@
-"""What travels: signed frames and their bodies, dealings, votes, transcripts, requests and their answers."""
+"""Messages: signed frames and their bodies, transcripts, requests, answers."""

@@ -6,7 +6,7 @@ of that nonce. It is no application's identity, whatever the nonce: operators an
 
 from dataclasses import dataclass
 
-from eigenkms.crypto.identities import Identity, canary_identity
+from eigenkms.crypto.ibe_identities import Identity, canary_identity
 from eigenkms.protocols.wire.codec import Fields, MalformedError, decode, encode
 from eigenkms.types import ClusterId
 

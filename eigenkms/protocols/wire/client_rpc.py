@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eigenkms.crypto import bn254, identities, sealing
+from eigenkms.crypto import bn254, ibe_identities, sealing
 from eigenkms.crypto.app_ids import canonical
 from eigenkms.crypto.hashing import keccak256
-from eigenkms.crypto.identities import Identity, identity_of
+from eigenkms.crypto.ibe_identities import Identity, identity_of
 from eigenkms.errors import InputError, VerificationError
 from eigenkms.protocols.wire.codec import Fields, MalformedError, decode, encode
 from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame, decode_frame
@@ -198,7 +198,7 @@ def decode_partial_request(data: bytes) -> PartialRequest:
         fields.fixed(32),
         fields.optional_binary(MAX_AUTHORISATION_BYTES),
     )
-    if request.ciphertext_version not in identities.VERSIONS:
+    if request.ciphertext_version not in ibe_identities.VERSIONS:
         raise MalformedError(f"decode {what}: ciphertext version {request.ciphertext_version} is not known")
     if len(request.app_id.encode()) < MIN_APP_ID_BYTES:
         raise MalformedError(f"decode {what}: the application id is shorter than {MIN_APP_ID_BYTES} bytes")

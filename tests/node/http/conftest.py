@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from eigenkms.config.node import NodeConfig
-from eigenkms.node.app import Node
 from eigenkms.node.authorisation.factory import open_authoriser
 from eigenkms.node.authorisation.policy import Policy
 from eigenkms.node.http import api
-from tests.node.test_authorisation import Clock, Register
+from tests.node.authorisation.test_pipeline import Clock, Register
 from tests.support.fake_network import CLUSTER, FakeNetwork
+from tests.support.local_node import LocalNode
 from tests.support.nodes import a_node, keep_version, make_config
 from tests.support.token_issuer import (
     GCP_ISSUER,
@@ -63,7 +63,7 @@ def config(network: FakeNetwork, tmp_path: Path, authority: Authority, issuer: E
 @pytest.fixture
 async def node(
     network: FakeNetwork, config: NodeConfig, register: Register, clock: Clock
-) -> AsyncIterator[Node]:
+) -> AsyncIterator[LocalNode]:
     """The first operator's, with its share of the version; not running."""
     keep_version(network, 0, config.data_dir)
     async with open_authoriser(config, CLUSTER, register, clock=clock) as authoriser:
@@ -72,7 +72,7 @@ async def node(
 
 
 @pytest.fixture
-def open_node(network: FakeNetwork, tmp_path: Path) -> Iterator[Node]:
+def open_node(network: FakeNetwork, tmp_path: Path) -> Iterator[LocalNode]:
     """The first operator's, as in development."""
     keep_version(network, 0, tmp_path / "open")
     with a_node(network, 0, tmp_path / "open", http_app_sign=True) as node:

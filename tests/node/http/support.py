@@ -21,11 +21,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from eigenkms.config.addresses import HttpAddress
 from eigenkms.config.tls import TlsFiles
 from eigenkms.crypto.hashing import keccak256
-from eigenkms.node.app import Node
 from eigenkms.node.http.connection import App
 from eigenkms.node.http.limits import ServerLimits
 from eigenkms.node.http.listener import bind
 from eigenkms.node.http.server import HttpServer
+from tests.support.local_node import LocalNode
 from tests.support.token_issuer import APP
 from tests.support.waiting import PATIENCE
 
@@ -55,15 +55,15 @@ async def served(
 
 
 @asynccontextmanager
-async def asking(node: Node, limits: ServerLimits | None = None) -> AsyncIterator[httpx.AsyncClient]:
+async def asking(node: LocalNode, limits: ServerLimits | None = None) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the API of ``node``, which need not run."""
-    async with served(node._api.app, limits or PATIENT) as url, client_at(url) as client:
+    async with served(node.services.key_api.app, limits or PATIENT) as url, client_at(url) as client:
         yield client
 
 
-def stop_rates(node: Node) -> None:
+def stop_rates(node: LocalNode) -> None:
     """Let no time pass for how often a client may ask, however slow the machine is."""
-    for rates in (node._api._rate, node._api._probes):
+    for rates in (node.services.key_api._rate, node.services.key_api._probes):
         rates._clock = lambda: 0.0
 
 

@@ -19,9 +19,8 @@ from eigenkms.attestation import ecdsa
 from eigenkms.config.node import NodeConfig
 from eigenkms.crypto import bls
 from eigenkms.crypto.app_ids import checksummed
-from eigenkms.crypto.identities import identity_of
+from eigenkms.crypto.ibe_identities import identity_of
 from eigenkms.errors import ChainError
-from eigenkms.node.app import Node
 from eigenkms.node.authorisation import request_slots
 from eigenkms.node.authorisation.factory import open_authoriser
 from eigenkms.node.authorisation.policy import Policy
@@ -29,6 +28,7 @@ from eigenkms.node.http import errors
 from eigenkms.p2p.listening.listener import raise_file_limit
 from eigenkms.protocols.wire.authorisation import Refusal, Scope
 from eigenkms.types import AppId
+from tests.node.authorisation.test_pipeline import APPLICATION, CREATOR_KEY, Clock, Register
 from tests.node.http.support import (
     PATIENT,
     ReferenceClient,
@@ -42,8 +42,8 @@ from tests.node.http.support import (
     shape_of,
     stop_rates,
 )
-from tests.node.test_authorisation import APPLICATION, CREATOR_KEY, Clock, Register
 from tests.support.fake_network import CLUSTER, FakeNetwork
+from tests.support.local_node import LocalNode
 from tests.support.nodes import a_node, keep_version, with_attestation
 from tests.support.token_issuer import APP, Endpoint, changed, gcp_claims, sign, token
 from tests.support.token_issuer import NOW as ISSUED
@@ -66,7 +66,7 @@ def signed_2(scope: Scope, key: bytes = CREATOR_KEY) -> bytes:
     return ecdsa.encode_evidence(nonce, at, bytes(Account.sign_message(signable, key).signature))
 
 
-async def post(node: Node, request: dict[str, Any]) -> httpx.Response:
+async def post(node: LocalNode, request: dict[str, Any]) -> httpx.Response:
     async with asking(node) as client:
         return await client.post("/secrets", json=request)
 
@@ -76,7 +76,7 @@ async def post(node: Node, request: dict[str, Any]) -> httpx.Response:
 
 @pytest.mark.parametrize("version", [1, 2])
 async def test_an_attested_application_gets_the_partial_signature(
-    network: FakeNetwork, node: Node, version: int
+    network: FakeNetwork, node: LocalNode, version: int
 ) -> None:
     """The operator's share of the key for that version of ciphertexts, which is 1 unless the client says so."""
     request = {**attested(), "ciphertext_version": version} if version == 2 else attested()
@@ -87,7 +87,7 @@ async def test_an_attested_application_gets_the_partial_signature(
 
 @pytest.mark.parametrize("version", [1, 2])
 async def test_an_application_is_served_however_it_is_spelled(
-    network: FakeNetwork, node: Node, register: Register, version: int
+    network: FakeNetwork, node: LocalNode, register: Register, version: int
 ) -> None:
     """Its VM carries the lower case id. The reference verifies what it gets against the id that it sent: version 1 is signed so."""
     spelled = AppId(checksummed(bytes.fromhex(APP[2:])))
@@ -101,30 +101,30 @@ async def test_an_application_is_served_however_it_is_spelled(
     assert CLIENT.open(answer.json()) == signed
 
 
-async def test_what_left_is_in_the_release_log(node: Node) -> None:
+async def test_what_left_is_in_the_release_log(node: LocalNode) -> None:
     """As what leaves through libp2p is; and what was refused is not."""
-    before = node._releaser.head.number
+    before = node.resources.issuer.head.number
     await post(node, attested(iss="https://example.org"))
-    assert node._releaser.head.number == before
+    assert node.resources.issuer.head.number == before
     (await post(node, attested())).raise_for_status()
-    assert node._releaser.head.number == before + 1
+    assert node.resources.issuer.head.number == before + 1
 
 
-async def test_evidence_may_name_operator_and_cluster_too(node: Node, config: NodeConfig) -> None:
+async def test_evidence_may_name_operator_and_cluster_too(node: LocalNode, config: NodeConfig) -> None:
     """The nonce of requests through libp2p, over the PEM text as reply key: for clients that can make one for each operator."""
     scope = Scope(CLUSTER, config.operator, AppId(APP), CLIENT.pem)
     (await post(node, CLIENT.with_token(token(gcp_claims(scope.nonce))))).raise_for_status()
     (await post(node, CLIENT.request("ecdsa", signed_2(scope)))).raise_for_status()
 
 
-async def test_the_creator_may_sign_and_needs_no_release(node: Node, register: Register) -> None:
+async def test_the_creator_may_sign_and_needs_no_release(node: LocalNode, register: Register) -> None:
     """The environment is empty then."""
     register.known[APP] = replace(APPLICATION, release=None)
     answer = (await post(node, CLIENT.signed(CREATOR_KEY, int(ISSUED)))).raise_for_status().json()
     assert (answer["encrypted_env"], answer["public_env"]) == ("", "")
 
 
-async def test_in_development_whoever_asks_is_answered(network: FakeNetwork, open_node: Node) -> None:
+async def test_in_development_whoever_asks_is_answered(network: FakeNetwork, open_node: LocalNode) -> None:
     """In the clear at /app/sign; at /secrets with any evidence, as the policy is open, and without environment."""
     async with asking(open_node) as client:
         plain = await client.post("/app/sign", json={"AppID": "my-app", "AttestationTime": 0})
@@ -228,15 +228,15 @@ REFUSED: dict[str, tuple[Callable[[], dict[str, Any]], int, Refusal]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-async def test_evidence_that_is_refused(node: Node, case: str) -> None:
+async def test_evidence_that_is_refused(node: LocalNode, case: str) -> None:
     """With the status of the reference, and a code of ours; nothing is released."""
     make, status, code = REFUSED[case]
-    before = node._releaser.head
+    before = node.resources.issuer.head
     assert code_of(await post(node, make())) == (status, code)
-    assert node._releaser.head == before
+    assert node.resources.issuer.head == before
 
 
-async def test_a_replay_is_refused(node: Node) -> None:
+async def test_a_replay_is_refused(node: LocalNode) -> None:
     """Of a token, of a signed text, and of either with more extra data."""
     for request in (attested(), CLIENT.signed(CREATOR_KEY, int(ISSUED))):
         async with asking(node) as client:
@@ -244,7 +244,7 @@ async def test_a_replay_is_refused(node: Node) -> None:
             assert code_of(await client.post("/secrets", json=request)) == (401, "already-used")
 
 
-async def test_a_captured_request_is_of_no_use_with_another_key(node: Node) -> None:
+async def test_a_captured_request_is_of_no_use_with_another_key(node: LocalNode) -> None:
     """A token names the RSA key; what the thief has of it is sealed to a key that it does not hold."""
     thief = {**attested(), "rsa_pubkey_tmp": b64(CLIENT.pem.replace(b"\n", b"\r\n"))}
     assert code_of(await post(node, thief)) == (401, "not-bound")
@@ -267,7 +267,7 @@ async def test_a_captured_request_is_of_no_use_with_another_key(node: Node) -> N
     ],
 )
 async def test_what_the_chain_says_is_respected(
-    node: Node, register: Register, change: dict[str, Any], status: int, code: Refusal
+    node: LocalNode, register: Register, change: dict[str, Any], status: int, code: Refusal
 ) -> None:
     """Unknown, not running, without a release that can be used, or not to be read; the chain's own words stay here."""
     for name, value in change.items():
@@ -277,7 +277,7 @@ async def test_what_the_chain_says_is_respected(
     assert "secret.example" not in answer.text
 
 
-async def test_an_issuer_that_is_down_is_the_operators_trouble(node: Node, issuer: Endpoint) -> None:
+async def test_an_issuer_that_is_down_is_the_operators_trouble(node: LocalNode, issuer: Endpoint) -> None:
     """503, and to be asked again; others are served meanwhile."""
     issuer.status = 500
     async with asking(node) as client:
@@ -311,7 +311,7 @@ async def test_a_closed_policy_gives_nothing(network: FakeNetwork, tmp_path: Pat
 
 
 async def test_signing_for_whoever_asks_is_off_unless_told(
-    network: FakeNetwork, node: Node, tmp_path: Path
+    network: FakeNetwork, node: LocalNode, tmp_path: Path
 ) -> None:
     """Also where the policy is open."""
     keep_version(network, 0, tmp_path / "other")
@@ -322,13 +322,13 @@ async def test_signing_for_whoever_asks_is_off_unless_told(
                 assert code_of(answer) == (403, "development-only")
 
 
-async def test_stacks_are_refused(node: Node) -> None:
+async def test_stacks_are_refused(node: LocalNode) -> None:
     """The platform that vouches for them in the reference is not part of this network; an empty name is none."""
     assert code_of(await post(node, {**attested(), "stack_id": "s-1"})) == (403, "stack-not-supported")
     (await post(node, {**attested(), "stack_id": ""})).raise_for_status()
 
 
-async def test_too_many_at_once_are_refused_at_once(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_many_at_once_are_refused_at_once(node: LocalNode, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the pipeline."""
     monkeypatch.setattr(request_slots, "MAX_AT_ONCE", 0)
     answer = await post(node, attested())
@@ -344,7 +344,7 @@ def test_every_refusal_has_a_status() -> None:
 
 
 async def test_a_defect_says_nothing(
-    node: Node, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    node: LocalNode, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whoever asked learns that it was ours; the log has the rest; the next one is served."""
 
@@ -379,7 +379,7 @@ async def test_who_asks_too_often_is_told_to_wait(network: FakeNetwork, tmp_path
 
 
 @pytest.mark.slow
-async def test_of_a_thousand_in_parallel_each_is_answered(node: Node) -> None:
+async def test_of_a_thousand_in_parallel_each_is_answered(node: LocalNode) -> None:
     """With its signature, or with a refusal; replays among them are granted once, and the next one is served."""
     raise_file_limit()  # as a node does
     body = json.dumps(attested()).encode()
@@ -391,14 +391,14 @@ async def test_of_a_thousand_in_parallel_each_is_answered(node: Node) -> None:
 
     stop_rates(node)
     limits = replace(PATIENT, connections_of_one=2000, connections=2000)
-    async with served(node._api.app, limits) as url:
+    async with served(node.services.key_api.app, limits) as url:
         async with trio.open_nursery() as nursery:
             for _ in range(1000):
                 nursery.start_soon(ask, url)
         assert len(statuses) == 1000
         assert statuses.count(b"200") == 1
         assert set(statuses) == {b"200", b"401", b"429"}
-        node._api._rate._clock = lambda: 1e9
+        node.services.key_api._rate._clock = lambda: 1e9
         async with client_at(url) as client:
             (await client.post("/secrets", json=attested(jti="next"))).raise_for_status()
 
@@ -420,7 +420,7 @@ async def test_health_and_readiness(network: FakeNetwork, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("path", ["/pubkey", "/health", "/ready", "/openapi.json"])
-async def test_head_is_get_without_a_body(open_node: Node, path: str) -> None:
+async def test_head_is_get_without_a_body(open_node: LocalNode, path: str) -> None:
     """With the length of what GET would have."""
     async with asking(open_node) as client:
         got, head = await client.get(path), await client.head(path)
@@ -443,7 +443,7 @@ async def test_head_is_get_without_a_body(open_node: Node, path: str) -> None:
     ],
 )
 async def test_other_paths_and_methods(
-    open_node: Node, method: str, path: str, status: int, code: str | None, allowed: set[str]
+    open_node: LocalNode, method: str, path: str, status: int, code: str | None, allowed: set[str]
 ) -> None:
     """Refused in the same form, with the methods that the path knows."""
     async with asking(open_node) as client:
@@ -454,7 +454,7 @@ async def test_other_paths_and_methods(
     assert {each for each in answer.headers.get("allow", "").split(", ") if each} == allowed
 
 
-async def test_answers_are_json_on_one_line(open_node: Node) -> None:
+async def test_answers_are_json_on_one_line(open_node: LocalNode) -> None:
     """Also for programs that read lines."""
     async with asking(open_node) as client:
         for path in ("/pubkey", "/health", "/nowhere"):

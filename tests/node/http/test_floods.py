@@ -17,7 +17,6 @@ import trio
 
 from eigenkms.config.addresses import HttpAddress
 from eigenkms.config.tls import TlsFiles
-from eigenkms.node.app import Node
 from eigenkms.node.http.connection import App
 from eigenkms.node.http.limits import IN_PROGRESS_OF_ONE, LARGE_BYTES_OF_ONE, ServerLimits
 from eigenkms.node.http.listener import bind
@@ -25,6 +24,7 @@ from eigenkms.node.http.requests import MAX_SECRETS_BODY
 from eigenkms.node.http.server import HttpServer
 from eigenkms.p2p.listening.listener import raise_file_limit
 from tests.node.http.support import PATIENT, client_at, connect, eventually_gone, exchange, stop_rates
+from tests.support.local_node import LocalNode
 from tests.support.token_issuer import Authority
 from tests.support.waiting import PATIENCE, eventually, pace, pass_time
 
@@ -76,11 +76,11 @@ async def ready(scope: Any, receive: Any, send: Any) -> None:
 
 
 @pytest.mark.slow
-async def test_uploads_and_idle_connections_of_four_addresses_shut_nobody_out(open_node: Node) -> None:
+async def test_uploads_and_idle_connections_of_four_addresses_shut_nobody_out(open_node: LocalNode) -> None:
     """Probes and keys are answered while 64 uploads lack a byte and 4 × 128 connections are idle; memory is bounded."""
     raise_file_limit()
     stop_rates(open_node)
-    open_node._api._not_ready = tuple
+    open_node.services.key_api._not_ready = tuple
     head = b"POST /secrets HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % MAX_SECRETS_BODY
     held: list[trio.SocketStream] = []
 
@@ -102,14 +102,16 @@ async def test_uploads_and_idle_connections_of_four_addresses_shut_nobody_out(op
                     assert (await client.get(path, headers={"connection": "close"})).status_code == 200
                 (await client.post("/app/sign", json={"AppID": "my-app"})).raise_for_status()
 
-    async with serving(open_node._api.app) as (server, port):
+    async with serving(open_node.services.key_api.app) as (server, port):
         await honest()  # what the process loads once does not count
         before = resident()
         async with trio.open_nursery() as nursery:
             for address in ATTACKERS:
                 for _ in range(IN_PROGRESS_OF_ONE):
                     nursery.start_soon(upload, address)
-        await eventually(lambda: open_node._api._bodies.held > len(ATTACKERS) * LARGE_BYTES_OF_ONE // 2)
+        await eventually(
+            lambda: open_node.services.key_api._bodies.held > len(ATTACKERS) * LARGE_BYTES_OF_ONE // 2
+        )
         await honest()
         for address in ATTACKERS:
             held += [await connect_from(address, port) for _ in range(PATIENT.connections_of_one)]
@@ -121,7 +123,7 @@ async def test_uploads_and_idle_connections_of_four_addresses_shut_nobody_out(op
 
         await eventually(is_full)
         await honest()
-        assert open_node._api._bodies.held <= len(ATTACKERS) * LARGE_BYTES_OF_ONE
+        assert open_node.services.key_api._bodies.held <= len(ATTACKERS) * LARGE_BYTES_OF_ONE
         assert resident() - before < 3 * len(ATTACKERS) * LARGE_BYTES_OF_ONE, "less than what was sent"
         for stream in held:
             await stream.aclose()

@@ -9,10 +9,10 @@ import pytest
 from openapi_spec_validator import validate
 from starlette.routing import Route
 
-from eigenkms.node.app import Node
 from eigenkms.node.http.errors import STATUS
+from tests.node.authorisation.test_pipeline import CREATOR_KEY
 from tests.node.http.support import ReferenceClient, asking
-from tests.node.test_authorisation import CREATOR_KEY
+from tests.support.local_node import LocalNode
 from tests.support.token_issuer import NOW as ISSUED
 from tests.support.token_issuer import gcp_claims, token
 
@@ -22,19 +22,19 @@ async def described(client: httpx.AsyncClient) -> dict[str, Any]:
     return found
 
 
-async def test_it_is_valid_and_complete(open_node: Node) -> None:
+async def test_it_is_valid_and_complete(open_node: LocalNode) -> None:
     """OpenAPI 3.1, with the routes that there are and no others."""
     async with asking(open_node) as client:
         document = await described(client)
     validate(document)
     assert document["openapi"] == "3.1.0"
-    routes = [route for route in open_node._api.app.routes if isinstance(route, Route)]
+    routes = [route for route in open_node.services.key_api.app.routes if isinstance(route, Route)]
     there = {(route.path, method.lower()) for route in routes for method in route.methods or ()}
     said = {(path, method) for path, item in document["paths"].items() for method in item}
     assert said == {(path, method) for path, method in there if method != "head"}
 
 
-async def test_every_refusal_stands_at_its_status(open_node: Node) -> None:
+async def test_every_refusal_stands_at_its_status(open_node: LocalNode) -> None:
     """Of /secrets."""
     async with asking(open_node) as client:
         responses = (await described(client))["paths"]["/secrets"]["post"]["responses"]
@@ -47,7 +47,7 @@ def schema_of(document: dict[str, Any], name: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
 
 
-async def test_requests_and_answers_are_as_described(open_node: Node, node: Node) -> None:
+async def test_requests_and_answers_are_as_described(open_node: LocalNode, node: LocalNode) -> None:
     """Those of the reference's client, those of the node, and refusals."""
     client = ReferenceClient(extra_data=b"x")
     attested, signed = (

@@ -49,8 +49,10 @@ async def test_a_running_node_is_ready_while_it_can_give_keys(
 
             await eventually(ready)
             network.chain.down = True
-            assert node._report.follower is not None
-            await eventually(lambda: node._report.follower.statistics().failures_in_row >= CHAIN_FAILURES)
+            assert node.services.reporter.follower is not None
+            await eventually(
+                lambda: node.services.reporter.follower.statistics().failures_in_row >= CHAIN_FAILURES
+            )
             reasons = ["the chain cannot be read"] if policy == "attested" else []
             assert (await client.get("/ready")).json()["reasons"] == reasons
             assert node.status()["chain_error"]
@@ -94,7 +96,9 @@ async def test_a_node_tells_until_when_its_certificate_is_valid(
     files = {"http_certificate": server, "http_key": server}
     with a_node(network, 0, tmp_path / "data", http_listen=ANY_PORT, **files) as node:
         async with running(network, node):
-            told = value(node._metrics.exposition(), "eigenkms_http_certificate_end_timestamp_seconds")
+            told = value(
+                node.services.metrics.exposition(), "eigenkms_http_certificate_end_timestamp_seconds"
+            )
     assert told == pytest.approx(time.time() + days * 86400, abs=3600)
     assert (f"certificate {server} expired on" in caplog.text) == (days < 0)
 

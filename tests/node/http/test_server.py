@@ -27,7 +27,6 @@ from starlette.routing import Route
 from eigenkms.config.addresses import HttpAddress
 from eigenkms.config.tls import TlsFiles
 from eigenkms.errors import InputError
-from eigenkms.node.app import Node
 from eigenkms.node.authorisation.rate_limiter import RateLimiter
 from eigenkms.node.http import api as api_module
 from eigenkms.node.http.limits import SMALL_BYTES, ByteBudget, ServerLimits
@@ -46,6 +45,7 @@ from tests.node.http.support import (
     read_all,
     served,
 )
+from tests.support.local_node import LocalNode
 from tests.support.token_issuer import Authority
 from tests.support.waiting import PATIENCE, eventually, pace
 
@@ -253,7 +253,7 @@ async def test_a_defect_of_the_application_costs_one_answer(caplog: pytest.LogCa
 
 
 @pytest.mark.real_time
-async def test_broken_requests_harm_nobody(open_node: Node, caplog: pytest.LogCaptureFixture) -> None:
+async def test_broken_requests_harm_nobody(open_node: LocalNode, caplog: pytest.LogCaptureFixture) -> None:
     """Good requests with bytes changed, left out or repeated: each ends with an answer or without, none as a defect of ours."""
     body = b'{"AppID":"my-app","AttestationTime":0}'
     good = b"POST /app/sign HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body
@@ -263,8 +263,8 @@ async def test_broken_requests_harm_nobody(open_node: Node, caplog: pytest.LogCa
         + b"\r\n0\r\n\r\n"
     )
     random = Random(4711)
-    open_node._api._rate = RateLimiter(10**6, 10**6, trio.current_time)
-    async with served(open_node._api.app, PATIENT) as url:
+    open_node.services.key_api._rate = RateLimiter(10**6, 10**6, trio.current_time)
+    async with served(open_node.services.key_api.app, PATIENT) as url:
         for number in range(300):
             sent = bytearray(random.choice((good, chunked)))
             for _ in range(random.randint(1, 4)):
@@ -320,9 +320,9 @@ async def test_an_idle_connection_is_closed() -> None:
 
 
 @pytest.mark.parametrize("drops", [b"", b" "], ids=["stops", "drips"])
-async def test_a_body_that_stops_or_drips_is_given_up(open_node: Node, drops: bytes) -> None:
+async def test_a_body_that_stops_or_drips_is_given_up(open_node: LocalNode, drops: bytes) -> None:
     """Long before the deadline of the whole body, however fast it began; the answer says so."""
-    async with served(open_node._api.app) as url, await connect(url) as stream:
+    async with served(open_node.services.key_api.app) as url, await connect(url) as stream:
         head = b"POST /app/sign HTTP/1.1\r\nhost: x\r\ncontent-length: 16000\r\n\r\n"
         begun = trio.current_time()
         await stream.send_all(head + b" " * 15_000)
@@ -401,7 +401,7 @@ async def test_clients_that_leave_are_forgotten() -> None:
 
 
 @pytest.mark.real_time
-async def test_slow_ones_do_not_keep_others_from_being_served(open_node: Node) -> None:
+async def test_slow_ones_do_not_keep_others_from_being_served(open_node: LocalNode) -> None:
     """Ten bodies that do not come on, and one honest client of the same address."""
     async with asking(open_node) as client, trio.open_nursery() as nursery:
         url = str(client.base_url).rstrip("/")
@@ -439,7 +439,7 @@ async def test_cancelling_ends_all_connections_at_once() -> None:
 
 @pytest.mark.real_time
 @pytest.mark.parametrize(("path", "limit"), [("/app/sign", MAX_SIGN_BODY), ("/secrets", MAX_SECRETS_BODY)])
-async def test_a_body_beyond_its_limit_is_refused(open_node: Node, path: str, limit: int) -> None:
+async def test_a_body_beyond_its_limit_is_refused(open_node: LocalNode, path: str, limit: int) -> None:
     """By what the head says, before any of it came; and by counting, where the head does not say."""
 
     async def endless() -> AsyncIterator[bytes]:
@@ -458,7 +458,7 @@ async def test_a_body_beyond_its_limit_is_refused(open_node: Node, path: str, li
 
 
 @pytest.mark.real_time
-async def test_bodies_of_all_clients_have_one_budget(open_node: Node) -> None:
+async def test_bodies_of_all_clients_have_one_budget(open_node: LocalNode) -> None:
     """If it is used up, further ones are refused: as busy, or as too many if it is the client's share. Small ones go on."""
     large = b" " * (SMALL_BYTES + 101)
     async with asking(open_node) as client:
@@ -466,7 +466,7 @@ async def test_bodies_of_all_clients_have_one_budget(open_node: Node) -> None:
             (ByteBudget(100, 1000), (503, "busy")),
             (ByteBudget(1000, 100), (429, "too-many-requests")),
         ):
-            open_node._api._bodies = budget
+            open_node.services.key_api._bodies = budget
             assert code_of(await client.post("/secrets", content=large)) == refusal
             for _ in range(10):
                 assert code_of(await client.post("/secrets", content=large[:-1])) == (400, "bad-request")
@@ -474,10 +474,10 @@ async def test_bodies_of_all_clients_have_one_budget(open_node: Node) -> None:
 
 
 @pytest.mark.real_time
-async def test_an_answer_that_nobody_reads_holds_its_part_of_the_budget(open_node: Node) -> None:
+async def test_an_answer_that_nobody_reads_holds_its_part_of_the_budget(open_node: LocalNode) -> None:
     """Until it is written, or its client is given up."""
     body = json.dumps(ReferenceClient(extra_data=bytes(SMALL_BYTES)).request("gcp", b"token")).encode()
-    bodies = open_node._api._bodies = ByteBudget()
+    bodies = open_node.services.key_api._bodies = ByteBudget()
     writing = trio.Event()
     scope = {
         "type": "http",
@@ -496,19 +496,19 @@ async def test_an_answer_that_nobody_reads_holds_its_part_of_the_budget(open_nod
         await trio.sleep_forever()
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(open_node._api.app, scope, receive, send)
+        nursery.start_soon(open_node.services.key_api.app, scope, receive, send)
         with trio.fail_after(PATIENCE):
             await writing.wait()
         assert bodies.held == len(body) - SMALL_BYTES
-        assert open_node._api._in_progress._of == {"192.0.2.1": 1}
+        assert open_node.services.key_api._in_progress._of == {"192.0.2.1": 1}
         nursery.cancel_scope.cancel()
     assert bodies.held == 0
-    assert open_node._api._in_progress._of == {}
+    assert open_node.services.key_api._in_progress._of == {}
 
 
 @pytest.mark.real_time
 async def test_a_request_that_takes_too_long_is_given_up(
-    open_node: Node, monkeypatch: pytest.MonkeyPatch
+    open_node: LocalNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client hears that the operator is busy."""
 
@@ -516,7 +516,7 @@ async def test_a_request_that_takes_too_long_is_given_up(
         await trio.sleep_forever()
 
     monkeypatch.setattr(api_module, "ANSWER_SECONDS", 0.1)
-    monkeypatch.setattr(type(open_node._policy), "authorise", for_ever)
+    monkeypatch.setattr(type(open_node.resources.policy), "authorise", for_ever)
     async with asking(open_node) as client:
         assert code_of(await client.post("/app/sign", json={"AppID": "my-app"})) == (503, "busy")
 

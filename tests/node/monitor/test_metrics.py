@@ -8,9 +8,7 @@ import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
-from eigenkms.node.monitor import metrics as module
-from eigenkms.node.monitor.metric_tables import COUNTERS, EVENTS, GAUGES, STATES
-from eigenkms.node.monitor.metrics import CODES, Metrics, documented
+from eigenkms.node.monitor.metrics import CODES, COUNTERS, EVENTS, GAUGES, STATES, documented
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.p2p.types import Request
@@ -42,7 +40,7 @@ async def test_a_node_tells_what_it_is(network: FakeNetwork, tmp_path: Path) -> 
     """Before it runs, too: what is unknown is left out rather than 0."""
     keep_version(network, 0, tmp_path)
     with a_node(network, 0, tmp_path) as node:
-        text = node._metrics.exposition()
+        text = node.services.metrics.exposition()
     assert value(text, "eigenkms_share_held") == 1
     assert value(text, "eigenkms_version_seconds") == network.epoch.transcript.version
     assert value(text, "eigenkms_ready") == 0
@@ -56,24 +54,23 @@ async def test_a_node_tells_what_it_is(network: FakeNetwork, tmp_path: Path) -> 
 async def test_requests_are_counted_by_method_and_outcome(network: FakeNetwork, tmp_path: Path) -> None:
     """A refusal with its code; a method or a code that nobody knows is "other", however many there are of them."""
     with a_node(network, 0, tmp_path) as node:
-        handler = node._metrics.metered(node._services.client)
+        handler = node.services.metrics.metered(node.services.client_handlers.answer)
         await handler(Request(STRANGER, rpc_methods.STATUS, b""))
         for method in (rpc_methods.INFO, "method-1", "method-2"):
             with pytest.raises(RpcRefusal):
                 await handler(Request(STRANGER, method, b"\xc0"))
-        text = node._metrics.exposition()
+        text = node.services.metrics.exposition()
     total = "eigenkms_requests_total"
     assert value(text, total, method="status", outcome="ok") == 1
     assert value(text, total, method="info", outcome="bad-request") == 1
     assert value(text, total, method="other", outcome="unknown-method") == 2
     assert value(text, "eigenkms_request_seconds_count", method="status") == 1
-    node._metrics.request("status", "a-new-code", 0.1)
-    assert value(node._metrics.exposition(), total, method="status", outcome="other") == 1
+    node.services.metrics.request("status", "a-new-code", 0.1)
+    assert value(node.services.metrics.exposition(), total, method="status", outcome="other") == 1
 
 
 async def test_http_answers_are_counted(network: FakeNetwork, tmp_path: Path) -> None:
     """By path and status; paths that there are not are one."""
-    metrics = Metrics()
 
     async def app(scope: object, receive: object, send: object) -> None:
         await send({"type": "http.response.start", "status": 404})  # type: ignore[operator]
@@ -81,9 +78,11 @@ async def test_http_answers_are_counted(network: FakeNetwork, tmp_path: Path) ->
     async def nothing(*_: object) -> None:
         await trio.lowlevel.checkpoint()
 
-    for path in ("/secrets", "/a", "/b"):
-        await metrics.counted(app)({"path": path}, nothing, nothing)  # type: ignore[arg-type]
-    text = metrics.exposition()
+    with a_node(network, 0, tmp_path) as node:
+        metrics = node.services.metrics
+        for path in ("/secrets", "/a", "/b"):
+            await metrics.counted(app)({"path": path}, nothing, nothing)  # type: ignore[arg-type]
+        text = metrics.exposition()
     assert value(text, "eigenkms_http_requests_total", path="/secrets", status="404") == 1
     assert value(text, "eigenkms_http_requests_total", path="other", status="404") == 2
     assert value(text, "eigenkms_http_request_seconds_count", path="/secrets") == 1
@@ -133,10 +132,3 @@ def test_every_alert_leads_to_a_section_and_has_a_case() -> None:
         name, _, anchor = rule["annotations"]["runbook"].partition("#")
         assert anchor in page(name).anchors, rule["alert"]
         assert rule["labels"]["severity"] in {"page", "ticket"}
-
-
-def test_nothing_is_read_before_the_node_is_there() -> None:
-    """The registry alone tells of the process."""
-    text = Metrics().exposition()
-    assert "eigenkms_ready" not in samples(text)
-    assert module.NAMESPACE == "eigenkms"

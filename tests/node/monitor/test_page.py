@@ -13,13 +13,13 @@ import pytest
 import trio
 
 from eigenkms.config.addresses import HttpAddress
-from eigenkms.node.app import Node
 from eigenkms.node.monitor.page import POLICY
 from eigenkms.node.monitor.recent_warnings import RecentWarnings
+from tests.node.monitor.test_canary import Choir, sign
 from tests.node.test_app import boundary_seen, neighbours_known, running
-from tests.node.test_canary import Choir, sign
 from tests.support.browser import Page, browser
 from tests.support.fake_network import FakeNetwork, operator_host
+from tests.support.local_node import LocalNode
 from tests.support.nodes import a_node, keep_version
 from tests.support.tools import require
 from tests.support.waiting import PATIENCE
@@ -51,13 +51,18 @@ def pictures(tmp_path: Path) -> Path:
 @asynccontextmanager
 async def watched(
     network: FakeNetwork, folder: Path, caplog: pytest.LogCaptureFixture, address: HttpAddress = ANY_PORT
-) -> AsyncIterator[tuple[Node, str]]:
+) -> AsyncIterator[tuple[LocalNode, str]]:
     """The first operator's node with its page, and the page's URL."""
     async with RecentWarnings.collect() as recent:
         with a_node(
-            network, 0, folder, monitor_listen=address, block_seconds=BLOCK_SECONDS, canary_seconds=1.0
+            network,
+            0,
+            folder,
+            recent=recent,
+            monitor_listen=address,
+            block_seconds=BLOCK_SECONDS,
+            canary_seconds=1.0,
         ) as node:
-            node._recent = recent
             async with running(network, node):
                 events = (getattr(r, "fields", {}) for r in caplog.records)
                 url = [f["url"] for f in events if f.get("event") == "monitor"][-1]

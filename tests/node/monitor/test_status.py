@@ -15,12 +15,12 @@ import pytest
 import trio
 
 from eigenkms.config.addresses import HttpAddress
-from eigenkms.node.app import Node
 from eigenkms.node.monitor.operator_status import SCHEMA
 from eigenkms.node.monitor.recent_warnings import RecentWarnings
 from tests.node.test_app import neighbours_known, running
 from tests.support.doc_pages import page
 from tests.support.fake_network import FakeNetwork, make_network, operator_host
+from tests.support.local_node import LocalNode
 from tests.support.nodes import PASSWORD, Neighbour, a_node, keep_version
 from tests.support.waiting import PATIENCE, eventually
 
@@ -60,19 +60,18 @@ async def told_by_a_node(network: FakeNetwork, folder: Path) -> tuple[dict[str, 
     keep_version(network, 0, folder)
     newer = network.reshare(network.first, 110)
     keep_version(network, 0, folder, version=newer)
-    with a_node(network, 0, folder) as node:
-        async with RecentWarnings.collect() as recent, operator_host(network, 1, Neighbour(network)):
-            node._recent = recent
+    async with RecentWarnings.collect() as recent, operator_host(network, 1, Neighbour(network)):
+        with a_node(network, 0, folder, recent=recent) as node:
             async with running(network, node):
                 await neighbours_known(node, 1)
                 network.chain.number = 125
                 await eventually(lambda: is_telling(node))
-                told, public = node._report.operator_status().to_json(), node.status()
+                told, public = node.services.reporter.operator_status().to_json(), node.status()
     return {name: told[name] for name in told if name in FROZEN}, public
 
 
-def is_telling(node: Node) -> bool:
-    told: Any = node._report.operator_status().to_json()
+def is_telling(node: LocalNode) -> bool:
+    told: Any = node.services.reporter.operator_status().to_json()
     beaten = any(m["latency_ms"] is not None for m in told["members"])
     return beaten and told["ceremony"] is not None and told["head"] == 125
 
@@ -123,10 +122,8 @@ def test_every_field_is_explained() -> None:
 async def test_a_node_that_has_just_begun_tells_what_it_can(network: FakeNetwork, tmp_path: Path) -> None:
     """No version, no session, nobody there: over HTTP, where all is read-only and no cache keeps it."""
     with a_node(network, 0, tmp_path, monitor_listen=HttpAddress.parse("127.0.0.1:0")) as node:
-        told: Any = node._report.operator_status().to_json()
-        assert "health" not in told, "it does not run yet"
         async with running(network, node):
-            told = node._report.operator_status().to_json()
+            told: Any = node.services.reporter.operator_status().to_json()
             frozen = json.loads(GOLDEN.read_text())
             assert frozen.keys() <= told.keys()
             assert (told["health"], told["ceremony"], told["versions"]) == ("cannot serve", None, [])

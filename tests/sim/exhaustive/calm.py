@@ -1,4 +1,4 @@
-"""What follows once the network is good: do the correct operators certify again without the liar?
+"""Runs after the network is good: correct operators certify again without the liar.
 
 From a point of a walk, the boundaries of later sessions are seen by all correct operators, everything that they say arrives at
 once, timers fire when they are due, and leaders are those of the protocol. The liar says nothing any more. Operators serve each

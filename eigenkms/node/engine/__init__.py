@@ -1,0 +1,1 @@
+"""The engine: it runs the ceremonies' machines and applies their effects."""
