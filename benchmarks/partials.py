@@ -36,13 +36,8 @@ from eigenkms.devnet.operators import DevnetOperator
 from eigenkms.devnet.provisioning import open_network
 from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.client_rpc import (
-    CertifiedTranscript,
-    PartialRequest,
-    decode_info,
-    encode_info_request,
-    open_partial,
-)
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
+from eigenkms.protocols.wire.client_rpc import PartialRequest, decode_info, encode_info_request, open_partial
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
 

@@ -24,7 +24,7 @@ from typing import Any
 from benchmarks.tables import show
 from eigenkms.crypto.backends import bls12381
 from eigenkms.node.engine.frame_queue import MAX_BATCH
-from eigenkms.protocols.ceremony.jobs import CheckJob, Job, Result, carry_out
+from eigenkms.protocols.ceremony.jobs import CheckJob, Job, Result, run_job
 from eigenkms.protocols.ceremony.participant import Participant
 from eigenkms.protocols.wire.frames import Frame, decode_frame, verify_frames
 from eigenkms.types import OperatorAddress
@@ -114,7 +114,7 @@ class Counted(FoundedWorld):
         """CPU seconds that one operator's checks of dealings take."""
         begun = time.process_time()
         for job in self.checks:
-            carry_out(job, self.rng, None)
+            run_job(job, self.rng, None)
         return time.process_time() - begun
 
     def verifying_frames(self) -> float:

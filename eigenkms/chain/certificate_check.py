@@ -8,7 +8,7 @@ configured finality, and that these were the operator set at that block.
 from eigenkms.chain.operator_set import RawOperatorSet
 from eigenkms.chain.operator_set_source import OperatorSetSource
 from eigenkms.errors import VerificationError
-from eigenkms.protocols.wire.client_rpc import CertifiedTranscript, check_epoch
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript, check_certified_transcript
 from eigenkms.types import BlockRef, ClusterId, OperatorSet
 
 
@@ -19,7 +19,7 @@ async def verify_epoch(
 
     Raises ``VerificationError`` unless they certified it and the block is canonical, ``ChainError`` if the chain cannot answer.
     """
-    check_epoch(epoch, cluster)
+    check_certified_transcript(epoch, cluster)
     transcript = epoch.transcript
     return await verify_operators(
         chain, transcript.boundary, transcript.recipients, "verify epoch certificate"

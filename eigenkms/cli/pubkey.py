@@ -16,7 +16,7 @@ from eigenkms.plain_text import NotUtf8Error, decode_text
 if TYPE_CHECKING:
     from eigenkms.client.anchor_check import AnchorWitnesses
     from eigenkms.config.settings import Settings
-    from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
+    from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
     from eigenkms.types import ClusterId
 
 

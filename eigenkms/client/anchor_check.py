@@ -12,7 +12,7 @@ from eigenkms.chain.anchor import Anchor, Commitment, commitment_to, open_anchor
 from eigenkms.client.api import ClientSettings, ClusterInfo, open_client
 from eigenkms.client.version_discovery import Progress, silent
 from eigenkms.errors import InputError, NetworkError, VerificationError
-from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.types import OperatorAddress
 
 

@@ -44,7 +44,7 @@ from eigenkms.errors import InputError, NetworkError, VerificationError
 from eigenkms.p2p.host import Host, open_host
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.types import AppId, ClusterId, OperatorAddress, Version
 

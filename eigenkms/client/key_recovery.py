@@ -41,7 +41,8 @@ from eigenkms.errors import EigenKmsError, NetworkError, RefusedError
 from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.authorisation import FINAL_REFUSALS, Authorisation, Refusal, Scope
-from eigenkms.protocols.wire.client_rpc import CertifiedTranscript, PartialRequest, open_partial
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
+from eigenkms.protocols.wire.client_rpc import PartialRequest, open_partial
 from eigenkms.types import AppId, OperatorAddress
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from eigenkms.errors import EigenKmsError
 if TYPE_CHECKING:
     from eigenkms.chain.operator_set import ChainOperator
     from eigenkms.client.api import Client, ClientSettings
-    from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
+    from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
     from eigenkms.types import OperatorAddress, Version
 
 ANSWER_SECONDS = 5.0

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from eigenkms import bounded_json
 from eigenkms.errors import InputError, VerificationError
-from eigenkms.protocols.wire.client_rpc import CertifiedTranscript, check_epoch
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript, check_certified_transcript
 from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.protocols.wire.transcript import decode_transcript
 from eigenkms.protocols.wire.votes import decode_certificate
@@ -59,7 +59,7 @@ def read_operators(text: str) -> OperatorSet:
 
 def verify_proof(cluster: ClusterId, epoch: CertifiedTranscript, operators: OperatorSet) -> None:
     """Raise ``VerificationError`` unless a quorum of exactly these ``operators`` certified ``epoch`` for ``cluster``."""
-    check_epoch(epoch, cluster)
+    check_certified_transcript(epoch, cluster)
     if epoch.transcript.recipients != operators:
         raise VerificationError(
             f"verify proof: it is by {len(epoch.transcript.recipients)} operators that are not the "

@@ -20,13 +20,8 @@ from eigenkms.crypto.scalars import threshold
 from eigenkms.errors import EigenKmsError, VerificationError
 from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.client_rpc import (
-    CertifiedTranscript,
-    Info,
-    decode_info,
-    encode_info_request,
-    read_statement,
-)
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
+from eigenkms.protocols.wire.client_rpc import Info, decode_info, encode_info_request, read_statement
 from eigenkms.types import ClusterId, OperatorAddress
 
 Progress = Callable[[str], None]

@@ -23,7 +23,7 @@ from eigenkms.maintenance.backup_file import (
     SavedShare,
 )
 from eigenkms.plain_text import NotUtf8Error, decode_text
-from eigenkms.protocols.wire.client_rpc import CertifiedTranscript, check_epoch
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript, check_certified_transcript
 from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.protocols.wire.settlement_proof import check_settled, decode_settlement_proof
 from eigenkms.protocols.wire.transcript import decode_transcript
@@ -111,7 +111,7 @@ def _check_share(identity: StoreIdentity, saved: SavedShare) -> None:
     row = saved.row
     try:
         epoch = CertifiedTranscript(decode_transcript(row.transcript), decode_certificate(row.certificate))
-        check_epoch(epoch, identity.cluster_id)
+        check_certified_transcript(epoch, identity.cluster_id)
         check_settled(epoch.transcript, None if row.proof is None else decode_settlement_proof(row.proof))
         share = SecretScalar.from_bytes(saved.share)
     except (EigenKmsError, ValueError) as error:

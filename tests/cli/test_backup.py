@@ -9,7 +9,7 @@ import pytest
 
 from eigenkms.cli.backup import why_another_peer, why_doubtful
 from eigenkms.client.network_snapshot import NetworkSnapshot
-from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from tests.maintenance.test_backup import BACKUP_PASSWORD, Home, make_home
 from tests.support.fake_network import FakeNetwork, make_network
 from tests.support.live_network import Said, eigenkms

@@ -22,12 +22,8 @@ from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Request
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.client_rpc import (
-    CertifiedTranscript,
-    build_statement,
-    decode_partial_request,
-    seal_partial,
-)
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
+from eigenkms.protocols.wire.client_rpc import build_statement, decode_partial_request, seal_partial
 from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
 from eigenkms.types import AppId, ClusterId
 from tests.support.fake_network import (

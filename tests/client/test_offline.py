@@ -10,7 +10,7 @@ from eigenkms.client.proof import read_operators, read_proof, verify_proof
 from eigenkms.crypto import bn254
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import InputError, VerificationError
-from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.protocols.wire.session import ZERO32, Parameters, Session, cluster_id
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.protocols.wire.votes import Phase, aggregate, vote_digest

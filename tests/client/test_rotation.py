@@ -21,11 +21,8 @@ from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Host, Request
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.client_rpc import (
-    CertifiedTranscript,
-    decode_info_request,
-    decode_partial_request,
-)
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
+from eigenkms.protocols.wire.client_rpc import decode_info_request, decode_partial_request
 from eigenkms.types import AppId, OperatorAddress
 from tests.support.fake_network import (
     CLUSTER,

@@ -19,7 +19,8 @@ from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.p2p.host import Host, Request
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.client_rpc import CertifiedTranscript, PartialRequest
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
+from eigenkms.protocols.wire.client_rpc import PartialRequest
 from eigenkms.protocols.wire.frames import FrameKind, build_frame
 from eigenkms.protocols.wire.messages import SourceRef, dealing_body
 from eigenkms.protocols.wire.rpc_methods import VersionHead, encode_head

@@ -13,29 +13,30 @@ from eigenkms.crypto.hashing import be64, keccak256
 from eigenkms.crypto.scalars import SecretScalar, coordinate
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import RemoteProtocolError
-from eigenkms.protocols.ceremony.ceremony import Ceremony, CeremonyContext, HeldSource
-from eigenkms.protocols.ceremony.dealings import Dealings
+from eigenkms.protocols.ceremony.ceremony import Ceremony
+from eigenkms.protocols.ceremony.context import CeremonyContext, SourceVersion, StartData
 from eigenkms.protocols.ceremony.effects import (
     Broadcast,
-    Certified,
-    Closed,
+    CloseSession,
+    DropJournal,
     Effect,
-    Erase,
-    EraseJournal,
+    EraseJournalSecrets,
     EraseKeys,
-    Forget,
-    Held,
+    EraseShare,
     JournalRecord,
     KeepKey,
+    KeepShare,
     Persist,
-    Prepared,
     Publish,
     ReportFault,
-    Work,
+    RunJob,
+    StoreCertifiedVersion,
+    StorePreparedVersion,
 )
 from eigenkms.protocols.ceremony.frame_log import FrameLog
-from eigenkms.protocols.ceremony.jobs import CheckResult, DealResult, Job, Result, carry_out
+from eigenkms.protocols.ceremony.jobs import CheckResult, DealResult, Job, Result, run_job
 from eigenkms.protocols.ceremony.participant import Participant, SessionEffect
+from eigenkms.protocols.ceremony.sharing import SharingPhase
 from eigenkms.protocols.ceremony.signer import SlotSigner
 from eigenkms.protocols.records.evidence import Evidence
 from eigenkms.protocols.wire.frames import Frame, FrameKind
@@ -79,11 +80,11 @@ def all_pass(_sender: OperatorAddress, _listener: OperatorAddress, _frame: Frame
 
 def done(who: Cast, job: Job) -> Result:
     """The result of a job."""
-    return carry_out(job, who.rng, logarithms())
+    return run_job(job, who.rng, logarithms())
 
 
 def jobs_of(effects: Iterable[Effect]) -> list[Job]:
-    return [effect.job for effect in effects if isinstance(effect, Work)]
+    return [effect.job for effect in effects if isinstance(effect, RunJob)]
 
 
 def accusations(effects: Iterable[Effect]) -> list[Evidence]:
@@ -124,21 +125,20 @@ def seat_of(
     me: OperatorAddress,
     *,
     records: Sequence[JournalRecord] = (),
-    sources: Sequence[HeldSource] = (),
+    sources: Sequence[SourceVersion] = (),
     opened_at: float = 0.0,
     floor: SourceRef = GENESIS,
-    silent: bool = False,
+    listen_only: bool = False,
 ) -> Ceremony:
     """A ceremony of this operator, which has an encryption key to publish."""
     return Ceremony(
         who.session,
         setting_of(who, me),
         opened_at,
-        records=records,
+        data=StartData(tuple(records), encryption_key(who, me)),
         sources=sources,
-        fresh=encryption_key(who, me),
         floor=floor,
-        silent=silent,
+        listen_only=listen_only,
     )
 
 
@@ -154,8 +154,8 @@ class KeyVersion:
     shares: Mapping[OperatorAddress, SecretScalar]
     keys: Mapping[OperatorAddress, pvss.EncryptionKey]
 
-    def held_by(self, operator: OperatorAddress) -> HeldSource:
-        return HeldSource(self.transcript, self.shares.get(operator))
+    def held_by(self, operator: OperatorAddress) -> SourceVersion:
+        return SourceVersion(self.transcript, self.shares.get(operator))
 
 
 def version_of(
@@ -266,7 +266,7 @@ class Table:
         effects: list[Effect] = []
         for frame in frames:
             ceremony = self.seats[listener]
-            effects += ceremony.receive([frame], self.now) if ceremony.wants(frame) else []
+            effects += ceremony.receive([frame], self.now) if ceremony.should_verify(frame) else []
         self.take(listener, effects)
         return effects
 
@@ -295,7 +295,7 @@ class Table:
             e.transcript.hash: e.transcript
             for effects in self.effects.values()
             for e in effects
-            if isinstance(e, Certified)
+            if isinstance(e, StoreCertifiedVersion)
         }.values()
         return found
 
@@ -305,7 +305,11 @@ class Table:
             if self._frames:
                 sender, listener, frame = self._frames.popleft()
                 ceremony = self.seats.get(listener)
-                if ceremony is not None and self.lets(sender, listener, frame) and ceremony.wants(frame):
+                if (
+                    ceremony is not None
+                    and self.lets(sender, listener, frame)
+                    and ceremony.should_verify(frame)
+                ):
                     self._keep(listener, ceremony.receive([frame], self.now))
             elif self._jobs:
                 worker, job = self._jobs.popleft()
@@ -329,7 +333,7 @@ class Table:
         for effect in effects:
             if isinstance(effect, Broadcast):
                 self._frames += [(sender, to, effect.frame) for to in self.seats if to != sender]
-            elif isinstance(effect, Work):
+            elif isinstance(effect, RunJob):
                 self._jobs.append((sender, effect.job))
 
 
@@ -372,7 +376,18 @@ class Disk:
                 self.written += 1
                 self._write(item.session, item.effect)
 
-    DURABLE = (Persist, KeepKey, Prepared, Certified, Closed, Held, Erase, EraseKeys, Forget, EraseJournal)
+    DURABLE = (
+        Persist,
+        KeepKey,
+        StorePreparedVersion,
+        StoreCertifiedVersion,
+        CloseSession,
+        KeepShare,
+        EraseShare,
+        EraseKeys,
+        DropJournal,
+        EraseJournalSecrets,
+    )
 
     def _write(self, session: Session | None, effect: Effect) -> None:
         match effect:
@@ -382,20 +397,22 @@ class Disk:
                 self.journals[session.id].append(record)
             case KeepKey(number, key):
                 self.keys[number] = key
-            case Prepared(transcript, certificate) | Certified(transcript, certificate):
+            case StorePreparedVersion(transcript, certificate) | StoreCertifiedVersion(
+                transcript, certificate
+            ):
                 known = self.versions.get(transcript.hash, KeyRow(transcript, certificate))
                 self.versions[transcript.hash] = replace(known, certificate=certificate)
-            case Held(transcript_hash, share):
+            case KeepShare(transcript_hash, share):
                 self.versions[transcript_hash] = replace(self.versions[transcript_hash], share=share)
-            case Erase(transcript_hash):
+            case EraseShare(transcript_hash):
                 del self.versions[transcript_hash]
             case EraseKeys(numbers):
                 for number in numbers:
                     del self.keys[number]
-            case EraseJournal(session_id):
+            case EraseJournalSecrets(session_id):
                 kept = [record for record in self.journals[session_id] if not record.secret]
                 self.journals[session_id] = kept
-            case Forget(session_id):
+            case DropJournal(session_id):
                 del self.journals[session_id], self.sessions[session_id]
 
 
@@ -448,9 +465,9 @@ class Room:
     def _alive(self, address: OperatorAddress) -> Participant:
         operator, disk = operator_of(self.cast, address), self.disks[address]
         for row in disk.versions.values():
-            operator.know(row.transcript, row.certificate, row.share)
+            operator.load_version(row.transcript, row.certificate, row.share)
         for number, key in disk.keys.items():
-            operator.know_key(number, key)
+            operator.load_key(number, key)
         return operator
 
     def leave(self, *addresses: OperatorAddress) -> None:
@@ -458,14 +475,14 @@ class Room:
         for address in addresses:
             del self.operators[address]
 
-    def restart(self, address: OperatorAddress, *, silent: bool = False) -> list[SessionEffect]:
+    def restart(self, address: OperatorAddress, *, listen_only: bool = False) -> list[SessionEffect]:
         """The next life of this operator, from its disk."""
         operator, disk = self._alive(address), self.disks[address]
         self.operators[address] = operator
         effects: list[SessionEffect] = []
         for session in sorted(disk.sessions.values(), key=lambda s: s.boundary.number):
             records = tuple(disk.journals[session.id])
-            effects += operator.restore(session, records, self.now, self.now, silent=silent)
+            effects += operator.restore(session, records, self.now, self.now, listen_only=listen_only)
         effects += operator.tick(self.now)
         self.take(address, effects)
         return effects
@@ -480,7 +497,7 @@ class Room:
                 self.disks[address].open(session)
             self._keep(address, operator.boundary(session, self.now))
             if address in self.operators:
-                early = [f for f in operator.take_early(session) if self.wants(address, f)]
+                early = [f for f in operator.pop_buffered(session) if self.wants(address, f)]
                 self._keep(address, operator.receive(early, self.now))
         self.settle()
 
@@ -502,7 +519,7 @@ class Room:
         """Everybody asks everybody for what it lacks of the sessions that matter to it, and for versions that are dealt from."""
         for me, operator in tuple(self.operators.items()):
             self._ask_for_versions(me, operator)
-            for request in [c.sync_request() for c in operator.live]:
+            for request in [c.sync_request() for c in operator.syncable]:
                 for other, peer in tuple(self.operators.items()):
                     ceremony = peer.ceremony(request.session)
                     if other != me and ceremony is not None and self.lets(me, other, request):
@@ -513,11 +530,11 @@ class Room:
         for other in operator.unknown_sources:
             peer = self.operators.get(other)
             for known in () if peer is None else peer.versions:
-                self._keep(me, operator.learn(known.transcript, known.certificate, self.now))
+                self._keep(me, operator.adopt(known.transcript, known.certificate, self.now))
 
     def tell(self, address: OperatorAddress, transcript: Transcript, certificate: Certificate) -> None:
         """One operator learns a version from elsewhere."""
-        self.take(address, self.operators[address].learn(transcript, certificate, self.now))
+        self.take(address, self.operators[address].adopt(transcript, certificate, self.now))
 
     def hear(self, listener: OperatorAddress, *frames: Frame) -> list[SessionEffect]:
         """Frames from outside the room reach one operator; what it then does."""
@@ -529,7 +546,7 @@ class Room:
     def wants(self, address: OperatorAddress, frame: Frame) -> bool:
         """Whether an operator takes a frame; one that does not belong there is refused without a word."""
         try:
-            return self.operators[address].wants(frame)
+            return self.operators[address].should_verify(frame)
         except RemoteProtocolError:
             return False
 
@@ -580,7 +597,7 @@ class Room:
             if isinstance(item.effect, Broadcast):
                 self._check_word(item.effect.frame)
                 self._frames += [(address, to, item.effect.frame) for to in self.operators if to != address]
-            elif isinstance(item.effect, Work):
+            elif isinstance(item.effect, RunJob):
                 self._jobs.append((address, item.effect.job))
 
     def _check_word(self, frame: Frame) -> None:
@@ -628,7 +645,7 @@ class Desk:
         self.voice = SlotSigner(who.session, me, who.keys[me], self.log)
         self.keys = KeyDirectory(who.session)
         share = source.shares.get(me)
-        self.dealings = Dealings(self.voice, self.keys, who.rng, 0.0, GRACE, source.transcript, share)
+        self.dealings = SharingPhase(self.voice, self.keys, who.rng, 0.0, GRACE, source.transcript, share)
 
     def knows(self, *owners: OperatorAddress) -> "Desk":
         """Their keys of this session."""
@@ -641,7 +658,7 @@ class Desk:
         (job,) = jobs_of(self.dealings.advance(now))
         result = done(self.cast, job)
         assert isinstance(result, DealResult)
-        effects = self.dealings.take_dealt(result)
+        effects = self.dealings.take_deal_result(result)
         (body,) = [e.body for e in effects if isinstance(e, Publish)]
         (frame,) = broadcasts(effects, FrameKind.DEALING)
         return frame, body
@@ -654,6 +671,6 @@ class Desk:
         for job in jobs_of(self.dealings.check(now)):
             result = done(self.cast, job)
             assert isinstance(result, CheckResult)
-            effects += self.dealings.take_checked(result)
+            effects += self.dealings.take_check_result(result)
         self.dealings.check(now)
         return effects

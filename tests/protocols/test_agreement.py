@@ -8,13 +8,19 @@ from dataclasses import replace
 import pytest
 
 from eigenkms.crypto import bn254
-from eigenkms.protocols.ceremony import agreement as agreement_module
+from eigenkms.protocols.ceremony import transcript_pool
 from eigenkms.protocols.ceremony.agreement import Agreement
 from eigenkms.protocols.ceremony.ceremony import Ceremony
-from eigenkms.protocols.ceremony.effects import Certified, Closed, Effect, Prepared
+from eigenkms.protocols.ceremony.effects import (
+    CloseSession,
+    Effect,
+    StoreCertifiedVersion,
+    StorePreparedVersion,
+)
 from eigenkms.protocols.ceremony.frame_log import MAX_REPEATS, MAX_VIEWS
 from eigenkms.protocols.ceremony.pacemaker import REPEAT_WINDOWS
-from eigenkms.protocols.records.evidence import Fault, check_evidence
+from eigenkms.protocols.records.evidence import Fault
+from eigenkms.protocols.records.evidence_check import check_evidence
 from eigenkms.protocols.wire import messages
 from eigenkms.protocols.wire.codec import Fields
 from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame
@@ -82,7 +88,7 @@ class Voter:
         self.keys = draft.keys
         self.now = 0.1
         if superseded:
-            self.table.take(self.me, self.ceremony.supersede(self.now))
+            self.table.take(self.me, self.ceremony.on_next_boundary(self.now))
 
     @property
     def agreement(self) -> Agreement:
@@ -95,7 +101,7 @@ class Voter:
     def hears(self, *frames: Frame) -> list[Effect]:
         effects: list[Effect] = []
         for frame in frames:
-            assert self.ceremony.wants(frame)
+            assert self.ceremony.should_verify(frame)
             effects += self.ceremony.receive([frame], self.now)
         self.table.effects[self.me] += effects
         return effects
@@ -197,9 +203,9 @@ def test_only_the_leader_proposes() -> None:
     leader = voter.cast.session.coordinator(0)
     for sender in voter.others[1:]:
         body = proposal_body(0, GENESIS, voter.transcript.encoded, None)
-        assert not voter.ceremony.wants(voter.cast.frame(sender, FrameKind.PROPOSAL, body))
+        assert not voter.ceremony.should_verify(voter.cast.frame(sender, FrameKind.PROPOSAL, body))
     unknown = proposal_body(0, SourceRef(4711, bytes(32)), voter.transcript.encoded, None)
-    assert not voter.ceremony.wants(voter.cast.frame(leader, FrameKind.PROPOSAL, unknown))
+    assert not voter.ceremony.should_verify(voter.cast.frame(leader, FrameKind.PROPOSAL, unknown))
 
 
 def test_a_proposal_names_the_source_of_its_transcript() -> None:
@@ -239,7 +245,7 @@ def test_a_vote_is_repeated_to_the_byte_after_a_crash() -> None:
     first = broadcasts(voter.proposes(0, None), FrameKind.VOTE)
     again = voter.restarts()
     assert broadcasts(again, FrameKind.VOTE) == first
-    voter.ceremony.supersede(voter.now)
+    voter.ceremony.on_next_boundary(voter.now)
     assert not _votes(voter.proposes(0, voter.transcript, None))
 
 
@@ -263,7 +269,7 @@ def test_a_rotation_ends_at_the_next_boundary() -> None:
     voter = Voter(rotates=True)
     assert not _votes(voter.hears(voter.cast.frame(voter.others[0], FrameKind.CERTIFICATE, _void(voter))))
     assert not voter.ceremony.decided
-    voter.table.take(voter.me, voter.ceremony.supersede(voter.now))
+    voter.table.take(voter.me, voter.ceremony.on_next_boundary(voter.now))
     for effects in (
         voter.proposes(0, voter.transcript),
         voter.enters(1, voter.prepared, count=3),
@@ -274,7 +280,7 @@ def test_a_rotation_ends_at_the_next_boundary() -> None:
     assert voter.ceremony.deadline() is None
     certificate = voter.certificate(3, voter.transcript.hash, Phase.COMMIT, voter.others)
     effects = voter.hears(voter.announced(voter.others[1], certificate, voter.transcript.encoded))
-    assert [e.transcript for e in effects if isinstance(e, Certified)] == [voter.transcript]
+    assert [e.transcript for e in effects if isinstance(e, StoreCertifiedVersion)] == [voter.transcript]
 
 
 def _void(voter: Voter) -> list[object]:
@@ -337,7 +343,7 @@ def test_locks_survive_a_crash() -> None:
     voter = Voter(superseded=True)
     voter.hears(voter.announced(voter.others[0], voter.prepared, voter.transcript.encoded))
     voter.restarts()
-    voter.ceremony.supersede(voter.now)
+    voter.ceremony.on_next_boundary(voter.now)
     (change,) = broadcasts(voter.enters(1), FrameKind.VIEW_CHANGE)
     assert read_view_change(change).prepared == voter.prepared
     assert not _votes(voter.proposes(1, None))
@@ -469,19 +475,23 @@ def test_a_rotation_hands_over_what_it_prepared() -> None:
     """Each certificate that is the highest so far, once; a genesis hands over nothing before its decision."""
     voter = Voter(rotates=True)
     effects = voter.hears(voter.announced(voter.others[0], voter.prepared, voter.transcript.encoded))
-    assert [e for e in effects if isinstance(e, Prepared)] == [Prepared(voter.transcript, voter.prepared)]
+    assert [e for e in effects if isinstance(e, StorePreparedVersion)] == [
+        StorePreparedVersion(voter.transcript, voter.prepared)
+    ]
     assert voter.ceremony.locked == voter.transcript
-    assert not [e for e in voter.waits(0.1) if isinstance(e, Prepared)]
+    assert not [e for e in voter.waits(0.1) if isinstance(e, StorePreparedVersion)]
     higher = voter.certificate(2, voter.transcript.hash)
     effects = voter.hears(voter.change(voter.others[0], 3, higher))
-    assert [e for e in effects if isinstance(e, Prepared)] == [Prepared(voter.transcript, higher)]
+    assert [e for e in effects if isinstance(e, StorePreparedVersion)] == [
+        StorePreparedVersion(voter.transcript, higher)
+    ]
     effects = voter.hears(voter.change(voter.others[1], 3, voter.certificate(1, voter.transcript.hash)))
-    assert not [e for e in effects if isinstance(e, Prepared)]
+    assert not [e for e in effects if isinstance(e, StorePreparedVersion)]
     genesis = Voter()
     effects = genesis.hears(
         genesis.announced(genesis.others[0], genesis.prepared, genesis.transcript.encoded)
     )
-    assert not [e for e in effects if isinstance(e, Prepared)]
+    assert not [e for e in effects if isinstance(e, StorePreparedVersion)]
     assert genesis.ceremony.locked is None
 
 
@@ -495,7 +505,7 @@ def test_votes_add_up_to_the_decision() -> None:
     assert not voter.hears(voter.vote(voter.others[0], 0, Phase.PREPARE, digest))
     effects = voter.hears(voter.vote(voter.others[1], 0, Phase.PREPARE, digest))
     assert _votes(effects) == [(0, Phase.COMMIT, digest)]
-    (certified,) = [e for e in effects if isinstance(e, Certified)]
+    (certified,) = [e for e in effects if isinstance(e, StoreCertifiedVersion)]
     assert certified.transcript == voter.transcript
     assert [r.kind for r in journal(effects)] == ["lock", "frame", "certificate"]
     assert voter.ceremony.deadline() is None
@@ -510,7 +520,7 @@ def test_a_decision_of_an_unknown_transcript_waits_for_it() -> None:
     assert not voter.ceremony.decided
     certificate = voter.certificate(4, digest, Phase.COMMIT, voter.others)
     effects = voter.hears(voter.announced(voter.others[0], certificate, voter.transcript.encoded))
-    assert [type(e) for e in effects if isinstance(e, Certified)] == [Certified]
+    assert [type(e) for e in effects if isinstance(e, StoreCertifiedVersion)] == [StoreCertifiedVersion]
 
 
 def test_a_decision_whose_transcript_comes_as_a_proposal_follows_from_the_votes() -> None:
@@ -519,7 +529,7 @@ def test_a_decision_whose_transcript_comes_as_a_proposal_follows_from_the_votes(
     digest = voter.transcript.hash
     voter.hears(*(voter.vote(a, 4, Phase.COMMIT, digest) for a in voter.others))
     effects = voter.proposes(0, voter.transcript)
-    assert [e.transcript for e in effects if isinstance(e, Certified)] == [voter.transcript]
+    assert [e.transcript for e in effects if isinstance(e, StoreCertifiedVersion)] == [voter.transcript]
 
 
 def test_a_certificate_without_its_transcript_decides_nothing() -> None:
@@ -544,11 +554,11 @@ def test_void_closes_the_session() -> None:
     effects = voter.hears(*(voter.vote(a, 0, Phase.PREPARE, VOID_HASH) for a in voter.others[:2]))
     assert _votes(effects) == [(0, Phase.COMMIT, VOID_HASH)]
     effects = voter.hears(*(voter.vote(a, 0, Phase.COMMIT, VOID_HASH) for a in voter.others[:2]))
-    assert [type(e) for e in effects if isinstance(e, Closed)] == [Closed]
+    assert [type(e) for e in effects if isinstance(e, CloseSession)] == [CloseSession]
     for _ in range(2):
-        assert (voter.ceremony.decided, voter.ceremony.binding) == (True, False)
+        assert (voter.ceremony.decided, voter.ceremony.has_prepared_key) == (True, False)
         again = voter.restarts()
-        assert [type(e) for e in again if isinstance(e, Closed)] == [Closed]
+        assert [type(e) for e in again if isinstance(e, CloseSession)] == [CloseSession]
         assert not journal(again)
 
 
@@ -558,7 +568,7 @@ def test_only_a_vote_for_a_key_binds() -> None:
     void.proposes(0, None)
     for voter in (key, rotation):
         assert _votes(voter.proposes(0, voter.transcript))
-    assert [v.ceremony.binding for v in (void, key, rotation)] == [False, True, False]
+    assert [v.ceremony.has_prepared_key for v in (void, key, rotation)] == [False, True, False]
 
 
 def test_a_body_is_read_once_however_many_parts_look_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -579,7 +589,7 @@ def test_a_body_is_read_once_however_many_parts_look_at_it(monkeypatch: pytest.M
         return decode_transcript(data)
 
     monkeypatch.setattr(messages, "Fields", count)
-    monkeypatch.setattr(agreement_module, "decode_transcript", decode)
+    monkeypatch.setattr(transcript_pool, "decode_transcript", decode)
     own = [
         *broadcasts(voter.hears(*frames), FrameKind.VIEW_CHANGE),
         *broadcasts(voter.waits(1), FrameKind.VIEW_CHANGE),
@@ -674,10 +684,14 @@ def test_one_view_change_wakes_a_session_left_behind() -> None:
     assert ceremony._agreement.started
     sleeper = seat_of(who, who.addresses[0])
     sleeper.start(0.0)
-    sleeper.supersede(1.0)
-    assert (sleeper.pulls, sleeper.may_matter, sleeper.deadline()) == (False, False, None)
+    sleeper.on_next_boundary(1.0)
+    assert (sleeper.needs_sync, sleeper.must_stay_answerable, sleeper.deadline()) == (False, False, None)
     sleeper.receive(change[:1], 5.0)
-    assert (sleeper.pulls, sleeper.may_matter, sleeper._agreement.started) == (True, True, True)
+    assert (sleeper.needs_sync, sleeper.must_stay_answerable, sleeper._agreement.started) == (
+        True,
+        True,
+        True,
+    )
 
 
 # -- bad votes -------------------------------------------------------------------------------------------------
@@ -728,14 +742,14 @@ def test_a_flood_leaves_no_more_than_its_bounds() -> None:
                 liar, FrameKind.VOTE, vote_body(view, Phase.PREPARE, bytes([k]) * 32, bytes(64))
             ),
         ):
-            if voter.ceremony.wants(frame):
+            if voter.ceremony.should_verify(frame):
                 voter.ceremony.receive([frame], voter.now)
     kept = [f.kind for f in voter.ceremony._log if f.sender == liar]
     assert kept.count(FrameKind.VOTE) == MAX_VIEWS
     assert kept.count(FrameKind.PROPOSAL) == MAX_VIEWS
     assert kept.count(FrameKind.CERTIFICATE) == MAX_REPEATS
     agreement = voter.agreement
-    assert len(agreement._ballots._votes) <= MAX_VIEWS + 1
+    assert len(agreement._vote_pool._votes) <= MAX_VIEWS + 1
     assert len(agreement._proposals) <= MAX_VIEWS + 1
     assert len(agreement._transcripts) <= MAX_VIEWS + 1
     assert voter.transcript.hash in agreement._transcripts
@@ -775,12 +789,12 @@ def test_a_leader_that_proposes_in_many_views_displaces_no_proposal_of_another()
 
 def test_certificates_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond it they are verified again, and still accepted."""
-    monkeypatch.setattr("eigenkms.protocols.ceremony.agreement.MAX_VERIFIED", 2)
+    monkeypatch.setattr("eigenkms.protocols.ceremony.transcript_pool.MAX_VERIFIED", 2)
     voter = Voter()
     for view in range(5):
-        assert voter.agreement._is_valid(voter.certificate(view, VOID_HASH))
-    assert len(voter.agreement._verified) <= 2
-    assert voter.agreement._is_valid(voter.certificate(0, VOID_HASH))
+        assert voter.agreement._transcripts.is_valid(voter.certificate(view, VOID_HASH))
+    assert len(voter.agreement._transcripts._verified) <= 2
+    assert voter.agreement._transcripts.is_valid(voter.certificate(0, VOID_HASH))
 
 
 def test_what_is_wrong_with_a_proposal_is_verified_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -796,7 +810,7 @@ def test_what_is_wrong_with_a_proposal_is_verified_once(monkeypatch: pytest.Monk
 
         monkeypatch.setattr(name, counted)
 
-    count("eigenkms.protocols.ceremony.agreement.check_certificate")
+    count("eigenkms.protocols.ceremony.transcript_pool.check_certificate")
     count("eigenkms.protocols.wire.key_directory.verify_frame")
     forged = replace(Voter().prepared, signature=Voter().certificate(1, VOID_HASH).signature)
     justified, keyed, many = Voter(place=2), Voter(), Voter()
@@ -820,7 +834,7 @@ def test_who_showed_a_bad_certificate_shows_no_more_of_them(monkeypatch: pytest.
         verified.append(certificate)
         check_certificate(certificate, session)
 
-    monkeypatch.setattr(agreement_module, "check_certificate", count)
+    monkeypatch.setattr(transcript_pool, "check_certificate", count)
     liar, other = voter.others[:2]
     bad = [replace(voter.prepared, hash=bytes([k]) * 32) for k in range(1, 7)]
     changes = [voter.change(liar, k, certificate) for k, certificate in enumerate(bad, 1)]
@@ -828,10 +842,10 @@ def test_who_showed_a_bad_certificate_shows_no_more_of_them(monkeypatch: pytest.
     (evidence,) = accusations(effects)
     assert (evidence.fault, evidence.accused) == (Fault.BAD_CERTIFICATE, liar)
     assert verified == bad[:1]
-    assert voter.agreement._views._members[liar] == len(bad)
+    assert voter.agreement._pacemaker._members[liar] == len(bad)
     voter.hears(voter.change(other, 1, voter.prepared))
     assert verified == [bad[0], voter.prepared]
-    assert voter.agreement._highest == voter.prepared
+    assert voter.agreement._transcripts.highest == voter.prepared
 
 
 @pytest.mark.slow
@@ -846,13 +860,13 @@ def test_what_falls_out_of_the_log_is_forgotten_here_too() -> None:
     change = voter.change(voter.others[0], 1)
     voter.hears(*votes[:2], change)
     ballot = (0, Phase.PREPARE, digest)
-    assert set(voter.agreement._ballots._votes[ballot]) == set(voter.others[:2])
+    assert set(voter.agreement._vote_pool._votes[ballot]) == set(voter.others[:2])
     voter.agreement.forget(votes[0])
-    assert set(voter.agreement._ballots._votes[ballot]) == {voter.others[1]}
+    assert set(voter.agreement._vote_pool._votes[ballot]) == {voter.others[1]}
     voter.agreement.forget(votes[1])
-    assert ballot not in voter.agreement._ballots._votes
+    assert ballot not in voter.agreement._vote_pool._votes
     voter.agreement.forget(change)
-    assert voter.agreement._views._members == {voter.others[0]: 1}
+    assert voter.agreement._pacemaker._members == {voter.others[0]: 1}
 
 
 def test_a_flood_in_one_batch_is_bounded_like_any_other() -> None:
@@ -861,7 +875,7 @@ def test_a_flood_in_one_batch_is_bounded_like_any_other() -> None:
     nothing = Certificate(voter.cast.session.id, 0, Phase.COMMIT, bytes(32), b"\x00", bytes(64))
     frames = [voter.announced(voter.others[0], nothing, bytes([k])) for k in range(MAX_REPEATS + 2)]
     before = len(voter.ceremony._log)
-    assert all(voter.ceremony.wants(f) for f in frames)
+    assert all(voter.ceremony.should_verify(f) for f in frames)
     (evidence,) = accusations(voter.ceremony.receive(frames, voter.now))
     assert evidence.fault is Fault.BAD_CERTIFICATE, "of them all, one"
     assert len(voter.ceremony._log) == before + MAX_REPEATS

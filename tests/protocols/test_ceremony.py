@@ -9,10 +9,12 @@ import pytest
 from eigenkms.crypto import pvss
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.protocols.ceremony.base_versions import MAX_UNKNOWN
-from eigenkms.protocols.ceremony.ceremony import BYTES_A_PARTY, Ceremony
-from eigenkms.protocols.ceremony.effects import Certified, EraseJournal, Work
+from eigenkms.protocols.ceremony.ceremony import Ceremony
+from eigenkms.protocols.ceremony.effects import EraseJournalSecrets, RunJob, StoreCertifiedVersion
+from eigenkms.protocols.ceremony.frame_filter import BYTES_A_PARTY
 from eigenkms.protocols.ceremony.jobs import DealJob
-from eigenkms.protocols.records.evidence import Fault, check_evidence
+from eigenkms.protocols.records.evidence import Fault
+from eigenkms.protocols.records.evidence_check import check_evidence
 from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.protocols.wire.dealing import UnboundBytesError
 from eigenkms.protocols.wire.frames import Frame, FrameKind, WrongScopeError, build_frame
@@ -134,8 +136,8 @@ def test_a_share_that_comes_late_is_dealt_from(who: Cast, version: KeyVersion) -
         seat = seat_of(who, me, sources=[replace(version.held_by(me), share=None)])
         assert not jobs_of(seat.start(0.0))
         if superseded:
-            seat.supersede(0.1)
-        effects = seat.take_share(source, version.shares[me], 0.2)
+            seat.on_next_boundary(0.1)
+        effects = seat.add_share(source, version.shares[me], 0.2)
         assert bool([job for job in jobs_of(effects) if isinstance(job, DealJob)]) == deals
 
 
@@ -146,10 +148,10 @@ def test_a_session_that_ended_deals_and_verifies_no_more(who: Cast, version: Key
     table.start()
     seat = table.seats[me]
     job = next(job for job in jobs_of(table.effects[me]) if isinstance(job, DealJob))
-    table.take(me, seat.supersede(0.1))
-    assert not seat.supersede(0.2)
+    table.take(me, seat.on_next_boundary(0.1))
+    assert not seat.on_next_boundary(0.2)
     assert seat.take_result(done(who, job), 0.3) == []  # type: ignore[arg-type]
-    assert (seat.wanted_bodies, seat.pulls) == ((), False)
+    assert (seat.wanted_bodies, seat.needs_sync) == ((), False)
     assert seat.deadline() is None
 
 
@@ -178,11 +180,11 @@ def test_a_frame_is_as_large_as_its_session_can_need(n: int) -> None:
         return who.frame(leader, FrameKind.PROPOSAL, body)
 
     largest = proposal(transcript.encoded)
-    assert ceremony.wants(largest)
+    assert ceremony.should_verify(largest)
     room = BYTES_A_PARTY * (n + 4) - len(largest.encoded)
     assert room > BYTES_A_PARTY
-    assert ceremony.wants(proposal(transcript.encoded + bytes(room)))
-    assert not ceremony.wants(proposal(transcript.encoded + bytes(room + 1)))
+    assert ceremony.should_verify(proposal(transcript.encoded + bytes(room)))
+    assert not ceremony.should_verify(proposal(transcript.encoded + bytes(room + 1)))
 
 
 def test_a_frame_may_name_all_dealers_of_a_larger_set() -> None:
@@ -194,7 +196,7 @@ def test_a_frame_may_name_all_dealers_of_a_larger_set() -> None:
     made = version_of(who, source=int(source.transcript.version)).transcript
     transcript = replace(made, dealers=tuple((a, bytes(32)) for a in everybody.addresses))
     body = certificate_body(transcript.encoded, certify(who, transcript))
-    assert _seat(who, source, me).wants(
+    assert _seat(who, source, me).should_verify(
         everybody.frame(other, FrameKind.CERTIFICATE, body, session=who.session)
     )
 
@@ -218,13 +220,13 @@ def test_what_a_member_may_say_and_what_a_leaver(change: tuple[Cast, KeyVersion]
     assert set(bodies) == SESSION_KINDS
     for kind, body in bodies.items():
         leads = kind is not FrameKind.PROPOSAL or member == seat._sources.leader(0, source)
-        assert seat.wants(who.frame(member, kind, body)) == leads
+        assert seat.should_verify(who.frame(member, kind, body)) == leads
         frame = who.frame(leaver, kind, body)
         if kind in (FrameKind.DEALING, FrameKind.CERTIFICATE):
-            assert seat.wants(frame)
+            assert seat.should_verify(frame)
         else:
             with pytest.raises(WrongScopeError):
-                seat.wants(frame)
+                seat.should_verify(frame)
     stranger = build_frame(
         who.keys[leaver],
         kind=FrameKind.DEALING,
@@ -234,9 +236,9 @@ def test_what_a_member_may_say_and_what_a_leaver(change: tuple[Cast, KeyVersion]
         body=bodies[FrameKind.DEALING],
     )
     with pytest.raises(WrongScopeError):
-        seat.wants(stranger)
+        seat.should_verify(stranger)
     assert joiner not in seat._sources.current.dealers
-    assert not seat.wants(who.frame(joiner, FrameKind.DEALING, bodies[FrameKind.DEALING]))
+    assert not seat.should_verify(who.frame(joiner, FrameKind.DEALING, bodies[FrameKind.DEALING]))
 
 
 def _published(who: Cast, owner: OperatorAddress) -> tuple[bytes, bytes]:
@@ -268,10 +270,10 @@ def test_a_ceremony_wants_only_what_is_its_own(who: Cast, version: KeyVersion) -
         who.frame(peer, FrameKind.PEER_RECORD, []),
         who.frame(peer, FrameKind.REACH, []),
     ):
-        assert not seat.wants(frame)
+        assert not seat.should_verify(frame)
     for session in (who.later(), replace(who.session, cluster=bytes(32))):
         with pytest.raises(WrongScopeError):
-            seat.wants(key_frame(who, peer, session=session))
+            seat.should_verify(key_frame(who, peer, session=session))
 
 
 @pytest.mark.parametrize("kind", sorted(SESSION_KINDS))
@@ -293,7 +295,7 @@ def test_a_malformed_body_is_refused_before_it_is_verified(
             [b"", b"", 0, 0, 0],
         ):
             with pytest.raises(MalformedError):
-                seat.wants(who.frame(who.addresses[1], kind, body))
+                seat.should_verify(who.frame(who.addresses[1], kind, body))
 
 
 # -- evidence --------------------------------------------------------------------------------------------------
@@ -329,7 +331,7 @@ def test_two_different_frames_in_one_slot_are_evidence(
     first, second = (who.frame(leader, kind, body) for body in _twice(who, version)[kind])
     found = accusations(seat.receive([first, first], 0.1))
     assert Fault.EQUIVOCATION not in [evidence.fault for evidence in found]
-    assert seat.wants(second)
+    assert seat.should_verify(second)
     (evidence,) = accusations(seat.receive([second], 0.2))
     assert (evidence.fault, evidence.accused, evidence.frames) == (
         Fault.EQUIVOCATION,
@@ -340,7 +342,7 @@ def test_two_different_frames_in_one_slot_are_evidence(
     assert slot_of(first) == slot_of(second)
     assert list(seat._log).count(first) == 1
     assert second not in list(seat._log)
-    assert not seat.wants(second)
+    assert not seat.should_verify(second)
 
 
 def test_whoever_deals_twice_is_in_no_draft(who: Cast, version: KeyVersion) -> None:
@@ -368,7 +370,7 @@ def test_frames_in_another_order_come_to_the_same(who: Cast, version: KeyVersion
     frames = [f for a in who.addresses[1:] for kind in SESSION_KINDS for f in table.said(a, kind)]
     for frame in reversed(frames):
         table.hear(me, frame)
-    assert [e.transcript for e in table.effects[me] if isinstance(e, Certified)] == [made]
+    assert [e.transcript for e in table.effects[me] if isinstance(e, StoreCertifiedVersion)] == [made]
 
 
 # -- pulling -----------------------------------------------------------------------------------------------------
@@ -441,7 +443,7 @@ def test_bodies_are_fetched_and_served(who: Cast, version: KeyVersion) -> None:
         seat.take_body(name, body[1:], 0.1)
     assert seat.wanted_bodies == wanted
     effects = seat.take_body(name, body, 0.1)
-    assert [type(e) for e in effects if isinstance(e, Work)] == [Work]
+    assert [type(e) for e in effects if isinstance(e, RunJob)] == [RunJob]
     assert seat.body(name) is None, "not verified yet"
     table.take(me, effects)
     assert seat.body(name) == body
@@ -528,7 +530,7 @@ def test_of_two_proposals_in_a_view_that_from_the_better_source_is_prepared() ->
     assert [p.source for p in made] == [ref_of(two.old.transcript), ref_of(two.new.transcript)]
     assert {p.view for p in made} == {0}
     seat = two.table.seats[me]
-    assert all(seat.wants(frame) for frame in proposals)
+    assert all(seat.should_verify(frame) for frame in proposals)
     (vote,) = broadcasts(seat.receive(proposals, GRACE), FrameKind.VOTE)
     assert made[1].transcript is not None
     assert read_vote(vote).hash == decode_transcript(made[1].transcript).hash
@@ -609,10 +611,10 @@ def test_a_source_is_added_to_no_session_that_is_over_or_for_which_it_is_none() 
     assert seat.add_source(two.new.held_by(me), 0.1)
     over = Two()
     over.table.seats[me].start(0.0)
-    over.table.seats[me].supersede(0.1)
+    over.table.seats[me].on_next_boundary(0.1)
     decided = Two()
     decided.table.start()
-    silent = seat_of(two.cast, me, sources=[two.old.held_by(me)], silent=True)
+    silent = seat_of(two.cast, me, sources=[two.old.held_by(me)], listen_only=True)
     for closed in (over.table.seats[me], decided.table.seats[me], silent):
         assert closed.add_source(two.new.held_by(me), 0.2) == []
 
@@ -627,11 +629,11 @@ def test_another_transcript_of_the_same_version_is_dealt_from_as_well() -> None:
     other = ref_of(sibling.transcript)
     frame = two.cast.frame(peer, FrameKind.DEALING, dealing_body(other, b"x"))
     assert other.version == two.old.transcript.version
-    assert not seat.wants(frame)
+    assert not seat.should_verify(frame)
     assert seat.unknown_sources == {peer: other}
     jobs = jobs_of(seat.add_source(sibling.held_by(me), 0.1))
     assert [job.source for job in jobs if isinstance(job, DealJob)] == [other]
-    assert seat.wants(frame)
+    assert seat.should_verify(frame)
     assert seat._sources.source == other
 
 
@@ -643,7 +645,7 @@ def test_senders_of_unknown_sources_are_remembered_and_bounded(who: Cast, versio
         frame = replace(
             who.frame(who.addresses[2], FrameKind.DEALING, dealing_body(better, b"x")), sender=sender
         )
-        assert not seat.wants(frame)
+        assert not seat.should_verify(frame)
     assert set(seat.unknown_sources) == {*liars[:MAX_UNKNOWN], who.addresses[1]}
 
 
@@ -655,11 +657,11 @@ def test_dealings_from_an_unknown_source_are_asked_for_again_once_it_is_known() 
     seat.start(0.0)
     new, old = ref_of(two.new.transcript), ref_of(two.old.transcript)
     for source in (new, SourceRef(old.version - 1, old.hash)):
-        assert not seat.wants(two.cast.frame(peer, FrameKind.DEALING, dealing_body(source, b"x")))
+        assert not seat.should_verify(two.cast.frame(peer, FrameKind.DEALING, dealing_body(source, b"x")))
     assert seat.unknown_sources == {peer: new}
     seat.add_source(two.new.held_by(me), 0.1)
     assert seat.unknown_sources == {}
-    assert seat.wants(two.cast.frame(peer, FrameKind.DEALING, dealing_body(new, b"x")))
+    assert seat.should_verify(two.cast.frame(peer, FrameKind.DEALING, dealing_body(new, b"x")))
 
 
 # -- a genesis that becomes a rotation ---------------------------------------------------------------------------
@@ -702,7 +704,7 @@ def test_a_polynomial_that_a_crash_left_behind_is_destroyed() -> None:
     records = journal([*seat.start(0.0), *seat.add_source(version.held_by(me), 0.1)])
     assert any(record.secret for record in records)
     again = seat_of(who, me, records=records, sources=[version.held_by(me)])
-    assert again.start(1.0).count(EraseJournal(who.session.id)) == 1
+    assert again.start(1.0).count(EraseJournalSecrets(who.session.id)) == 1
 
 
 def test_a_genesis_that_binds_me_stays_one() -> None:
@@ -714,7 +716,7 @@ def test_a_genesis_that_binds_me_stays_one() -> None:
     table = Table(who, lambda _s, _l, f: f.kind is not FrameKind.VOTE)
     table.start()
     seat = table.seats[me]
-    assert seat.binding
+    assert seat.has_prepared_key
     assert seat.add_source(version.held_by(me), 0.1) == []
     assert not seat.is_rotation
 
@@ -741,7 +743,7 @@ def test_a_decision_from_elsewhere_is_taken_and_announced(who: Cast, version: Ke
     effects = seat.decide(made, certify(who, made), 0.2)
     assert [r.kind for r in journal(effects)] == ["transcript", "certificate"]
     assert noted(effects) == ["certified"]
-    assert (seat.decided, seat.pulls, seat.may_matter) == (True, False, True)
+    assert (seat.decided, seat.needs_sync, seat.must_stay_answerable) == (True, False, True)
     assert seat.decision is not None
     assert seat.decision.transcript == made
     assert seat.tick(1.0) == []

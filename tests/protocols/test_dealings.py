@@ -7,7 +7,8 @@ import pytest
 
 from eigenkms.crypto.scalars import R
 from eigenkms.crypto.shamir import Polynomial
-from eigenkms.protocols.ceremony.dealings import NEWCOMER_WINDOWS, PATIENCE_WINDOWS, TIMELY_WINDOWS, Stage
+from eigenkms.protocols.ceremony.dealing_pool import DealingStage
+from eigenkms.protocols.ceremony.drafter import NEWCOMER_WINDOWS, PATIENCE_WINDOWS, TIMELY_WINDOWS
 from eigenkms.protocols.ceremony.effects import JournalRecord, Persist
 from eigenkms.protocols.ceremony.jobs import CheckJob, CheckResult, DealJob, DealResult
 from eigenkms.protocols.wire.dealing import UnboundBytesError, build_dealing, encode_body
@@ -84,16 +85,16 @@ def test_a_holder_deals_once_and_at_once_if_all_are_listed(small: Play) -> None:
     assert not jobs_of(desk.dealings.advance(0.1)), "asked for once"
     result = done(small.cast, job)
     assert isinstance(result, DealResult)
-    effects = desk.dealings.take_dealt(result)
+    effects = desk.dealings.take_deal_result(result)
     assert [r.kind for r in journal(effects)] == ["dealing", "body", "frame"]
     (frame,) = broadcasts(effects, FrameKind.DEALING)
     assert _header(frame).commitments[0] == small.source.transcript.public_share(desk.me)
     assert noted(effects) == ["dealt"]
-    assert desk.dealings.take_dealt(result) == []
+    assert desk.dealings.take_deal_result(result) == []
     assert desk.dealings.advance(0.2) == []
     known = desk.dealings.get(desk.me)
     assert known is not None
-    assert known.stage is Stage.VALID
+    assert known.stage is DealingStage.VALID
     assert desk.dealings.wanted == ()
 
 
@@ -104,7 +105,7 @@ def test_only_a_holder_with_its_share_deals(small: Play, play: Play) -> None:
     desk = small.desk()
     desk.dealings.forget_secrets()
     assert desk.dealings.advance(0.0) == []
-    desk.dealings.take_share(small.source.shares[desk.me])
+    desk.dealings.add_share(small.source.shares[desk.me])
     assert jobs_of(desk.dealings.advance(0.0))
 
 
@@ -114,10 +115,10 @@ def test_a_result_that_nobody_asked_for_is_dropped(small: Play) -> None:
     (job,) = jobs_of(first.dealings.advance(0.0))
     result = done(small.cast, job)
     assert isinstance(result, DealResult)
-    assert second.dealings.take_dealt(result) == []
+    assert second.dealings.take_deal_result(result) == []
     later = Desk(small.cast.at(10), small.holders[0], small.source)
     assert jobs_of(later.dealings.advance(0.0))
-    assert later.dealings.take_dealt(result) == []
+    assert later.dealings.take_deal_result(result) == []
     assert later.dealings.get(later.me) is None
 
 
@@ -178,11 +179,11 @@ def test_a_dealing_goes_from_announced_to_held_to_valid(play: Play) -> None:
     assert desk.dealings.receive(frame) == []
     known = desk.dealings.get(frame.sender)
     assert known is not None
-    assert (known.stage, desk.dealings.wanted) == (Stage.ANNOUNCED, (name,))
+    assert (known.stage, desk.dealings.wanted) == (DealingStage.ANNOUNCED, (name,))
     assert known.serves == set(play.cast.addresses)
     assert desk.dealings.take_body(bytes(32), body) == []
     assert desk.dealings.take_body(name, body) == []
-    assert (known.stage, desk.dealings.wanted) == (Stage.HELD, ())
+    assert (known.stage, desk.dealings.wanted) == (DealingStage.HELD, ())
     assert desk.dealings.take_body(name, b"late and wrong") == []
     (job,) = jobs_of(desk.dealings.check(0.0))
     assert isinstance(job, CheckJob)
@@ -190,8 +191,8 @@ def test_a_dealing_goes_from_announced_to_held_to_valid(play: Play) -> None:
     result = done(play.cast, job)
     assert isinstance(result, CheckResult)
     assert frame.sender in desk.dealings.missing
-    assert desk.dealings.take_checked(result) == []
-    assert known.stage is Stage.VALID
+    assert desk.dealings.take_check_result(result) == []
+    assert known.stage is DealingStage.VALID
     assert frame.sender not in desk.dealings.missing
     assert desk.dealings.receive(frame) == []
 
@@ -208,7 +209,7 @@ def test_what_comes_while_others_are_verified_is_verified_next(small: Play) -> N
     (first,) = jobs
     result = done(small.cast, first)
     assert isinstance(result, CheckResult)
-    desk.dealings.take_checked(result)
+    desk.dealings.take_check_result(result)
     (second,) = jobs_of(desk.dealings.check(0.0))
     assert isinstance(second, CheckJob)
     assert [len(first.dealings), len(second.dealings)] == [1, 2]
@@ -288,7 +289,7 @@ def test_a_body_that_its_dealer_signed_and_nobody_decodes_bars_it(small: Play) -
     assert desk.dealings.wanted == ()
     known = desk.dealings.get(dealer)
     assert known is not None
-    assert known.stage is Stage.INVALID
+    assert known.stage is DealingStage.INVALID
 
 
 def test_a_proof_that_does_not_hold_bars_its_dealer_and_no_other(small: Play) -> None:
@@ -303,10 +304,10 @@ def test_a_proof_that_does_not_hold_bars_its_dealer_and_no_other(small: Play) ->
     (note,) = [e for e in effects if getattr(e, "event", "") == "bad dealing"]
     assert note.fields["dealer"] == "0x" + liar.hex()
     stages = [desk.dealings.get(a).stage for a in (liar, *others)]  # type: ignore[union-attr]
-    assert stages == [Stage.INVALID, Stage.VALID, Stage.VALID]
+    assert stages == [DealingStage.INVALID, DealingStage.VALID, DealingStage.VALID]
     name = _header(frame).name
-    assert desk.dealings.take_checked(CheckResult(frozenset({name}), frozenset())) == []
-    assert desk.dealings.get(liar).stage is Stage.INVALID  # type: ignore[union-attr]
+    assert desk.dealings.take_check_result(CheckResult(frozenset({name}), frozenset())) == []
+    assert desk.dealings.get(liar).stage is DealingStage.INVALID  # type: ignore[union-attr]
 
 
 def _false(play: Play, dealer: OperatorAddress) -> tuple[Frame, bytes]:
@@ -399,7 +400,7 @@ def test_whoever_dealt_twice_is_in_no_draft_of_mine_and_in_what_others_prepared(
     desk = _collected(small, *made[:3])
     draft = desk.dealings.draft()
     assert draft is not None
-    desk.dealings.equivocated(small.holders[1])
+    desk.dealings.note_equivocation(small.holders[1])
     assert desk.dealings.draft() is None
     assert desk.dealings.holds(draft.transcript)
     assert desk.dealings.supports(draft.transcript, draft.keys, 0.0)
@@ -488,7 +489,7 @@ def test_a_transcript_that_serves_too_few_is_not_held() -> None:
     good = [play.dealt(a, (one,)) for a in play.holders[:3]]
     right, _ = _draft(_collected(play, *good))
     names = tuple((f.sender, _header(f).name) for f, _ in made)
-    commitments = desk.dealings._combine(play.holders[:3])
+    commitments = desk.dealings._pool.combine(play.holders[:3])
     transcript = replace(right, dealers=names, mpk=commitments[0], commitments=commitments)
     assert not desk.dealings.holds(transcript)
     assert desk.dealings.served_by(transcript) == set(play.holders)

@@ -22,7 +22,7 @@ from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import EigenKmsError, InputError, VerificationError
 from eigenkms.protocols.ceremony.jobs import DealJob, DealResult
 from eigenkms.protocols.records import evidence_bundle
-from eigenkms.protocols.records.evidence import Evidence, Fault, proves
+from eigenkms.protocols.records.evidence import Evidence, Fault
 from eigenkms.protocols.records.evidence_bundle import (
     MAX_BUNDLES,
     Bundle,
@@ -31,6 +31,7 @@ from eigenkms.protocols.records.evidence_bundle import (
     decode_bundles,
     encode_bundles,
 )
+from eigenkms.protocols.records.fault_proofs import proves
 from eigenkms.protocols.wire.codec import MalformedError, encode
 from eigenkms.protocols.wire.dealing import build_dealing, encode_body
 from eigenkms.protocols.wire.dealing_header import DealingHeader

@@ -31,7 +31,7 @@ def test_the_first_stays_and_the_second_is_evidence() -> None:
     assert log.add(one) is None
     assert log.add(one) is None
     assert log.add(two) == (one, two)
-    assert not log.wants(three)
+    assert not log.accepts(three)
     assert log.add(three) is None
     assert list(log) == [one]
     assert (len(log), log.keys(), log.has(one), log.has(two)) == (1, (one.key,), True, False)
@@ -46,9 +46,9 @@ def test_only_the_highest_views_stay() -> None:
     for frame in mine:
         assert log.add(frame) is None
     assert list(log) == mine[2:]
-    assert log.take_evicted() == mine[:2]
-    assert log.take_evicted() == []
-    assert not log.wants(mine[0])
+    assert log.drain_evicted() == mine[:2]
+    assert log.drain_evicted() == []
+    assert not log.accepts(mine[0])
     assert log.add(_change(who, 1, sender=1)) is None, "another sender has its own room"
     votes = [
         who.frame(who.addresses[0], FrameKind.VOTE, vote_body(v, phase, bytes(32), bytes(64)))
@@ -57,7 +57,7 @@ def test_only_the_highest_views_stay() -> None:
     ]
     for frame in votes:
         log.add(frame)
-    assert log.take_evicted() == votes[:2]
+    assert log.drain_evicted() == votes[:2]
 
 
 def test_a_sender_is_verified_so_often_and_no_more(monkeypatch) -> None:  # type: ignore[no-untyped-def]
@@ -65,10 +65,10 @@ def test_a_sender_is_verified_so_often_and_no_more(monkeypatch) -> None:  # type
     monkeypatch.setattr(frame_log, "MAX_TAKEN", MAX_VIEWS + 2)
     who, log = cast(4), FrameLog()
     for view in range(MAX_VIEWS + 5):
-        if log.wants(_change(who, view)):
+        if log.accepts(_change(who, view)):
             log.add(_change(who, view))
-    assert (len(log), len(log.take_evicted()), log.dropped) == (MAX_VIEWS, 2, 3)
-    assert log.wants(_change(who, 0, sender=1))
+    assert (len(log), len(log.drain_evicted()), log.dropped) == (MAX_VIEWS, 2, 3)
+    assert log.accepts(_change(who, 0, sender=1))
     log.add(_change(who, 100))
     assert log.has(_change(who, 100))
 

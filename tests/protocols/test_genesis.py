@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 
 from eigenkms.crypto.shamir import Polynomial
-from eigenkms.protocols.ceremony.dealings import PATIENCE_WINDOWS, Stage
-from eigenkms.protocols.ceremony.effects import Certified
+from eigenkms.protocols.ceremony.dealing_pool import DealingStage
+from eigenkms.protocols.ceremony.drafter import PATIENCE_WINDOWS
+from eigenkms.protocols.ceremony.effects import StoreCertifiedVersion
 from eigenkms.protocols.ceremony.jobs import DealJob, DealResult
-from eigenkms.protocols.records.evidence import Fault, check_evidence
+from eigenkms.protocols.records.evidence import Fault
+from eigenkms.protocols.records.evidence_check import check_evidence
 from eigenkms.protocols.wire.dealing import build_dealing, encode_body
 from eigenkms.protocols.wire.dealing_header import DealingHeader, decode_header
 from eigenkms.protocols.wire.frames import Frame, FrameKind
@@ -94,7 +96,7 @@ def test_two_members_that_publish_one_key_stop_nobody(who: Cast) -> None:
     for dealer in honest:
         (dealt,) = table.said(dealer, FrameKind.DEALING)
         assert _header(dealt).rows == 4
-        assert table.seats[honest[0]]._sources.current.get(dealer).stage is Stage.VALID  # type: ignore[union-attr]
+        assert table.seats[honest[0]]._sources.current.get(dealer).stage is DealingStage.VALID  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("cut", range(7))
@@ -176,12 +178,12 @@ def test_whoever_announces_after_the_others_dealt_does_not_count() -> None:
     table.at(PATIENCE + 0.01)
     known = dealings.get(late)
     assert known is not None
-    assert known.stage is Stage.VALID
+    assert known.stage is DealingStage.VALID
     draft = dealings.draft()
     assert draft is not None
     assert late not in {d for d, _ in draft.transcript.dealers}
     chosen = (*who.addresses[1:3], late)
-    commitments = dealings._combine(chosen)
+    commitments = dealings._pool.combine(chosen)
     names = tuple((a, dealings.get(a).header.name) for a in chosen)  # type: ignore[union-attr]
     other = replace(draft.transcript, dealers=names, commitments=commitments, mpk=commitments[0])
     assert dealings.holds(other)
@@ -278,7 +280,7 @@ def test_nobody_deals_with_commitments_that_it_copied(who: Cast) -> None:
     table.take(me, table.seats[me].take_body(header.name, body, 0.1))
     known = table.seats[me]._sources.current.get(liar)
     assert known is not None
-    assert known.stage is Stage.INVALID
+    assert known.stage is DealingStage.INVALID
     assert "bad dealing" in noted(table.effects[me])
 
 
@@ -314,5 +316,7 @@ def test_a_certificate_is_enough_for_one_that_lacks_the_dealings(who: Cast) -> N
     table.start()
     table.at(0.1)
     table.pull(me)
-    assert [e.transcript for e in table.effects[me] if isinstance(e, Certified)] == [table.certified()]
+    assert [e.transcript for e in table.effects[me] if isinstance(e, StoreCertifiedVersion)] == [
+        table.certified()
+    ]
     assert table.seats[me].wanted_bodies == ()

@@ -2,8 +2,8 @@
 
 from eigenkms.crypto import bn254, pvss
 from eigenkms.crypto.hashing import keccak256
-from eigenkms.protocols.ceremony.effects import Effect, EraseJournal, Persist, Publish, Work
-from eigenkms.protocols.ceremony.jobs import carry_out
+from eigenkms.protocols.ceremony.effects import Effect, EraseJournalSecrets, Persist, Publish, RunJob
+from eigenkms.protocols.ceremony.jobs import run_job
 from eigenkms.protocols.ceremony.participant import Participant
 from eigenkms.protocols.wire.session import Parameters, Session, cluster_id
 from eigenkms.types import BlockRef, Cluster, Member, OperatorAddress, OperatorSet
@@ -26,7 +26,7 @@ def test_polynomial_is_destroyed_once_its_dealing_is_durable() -> None:
     secrets = [e.effect for e in steps[0] if isinstance(e.effect, Persist) and e.effect.record.secret]
     assert len(secrets) == 1
     table = pvss.LogarithmTable(width=2)
-    (job,) = [e.effect.job for e in steps[0] if isinstance(e.effect, Work)]
-    dealt: list[Effect] = [e.effect for e in operator.take_result(carry_out(job, rng, table), 0.0)]
+    (job,) = [e.effect.job for e in steps[0] if isinstance(e.effect, RunJob)]
+    dealt: list[Effect] = [e.effect for e in operator.take_result(run_job(job, rng, table), 0.0)]
     assert any(isinstance(effect, Publish) for effect in dealt)
-    assert dealt.count(EraseJournal(session.id)) == 1
+    assert dealt.count(EraseJournalSecrets(session.id)) == 1

@@ -14,7 +14,7 @@ from eigenkms.crypto.feldman import public_share_of
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.crypto.shamir import Polynomial
-from eigenkms.protocols.ceremony.effects import Held, KeepKey
+from eigenkms.protocols.ceremony.effects import KeepKey, KeepShare
 from eigenkms.protocols.wire.dealing import read_body
 from eigenkms.protocols.wire.dealing_header import decode_header
 from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame, verify_frame
@@ -69,7 +69,7 @@ def _of_session(room: Room, where: Cast, me: OperatorAddress) -> dict[str, str]:
     made, certificate = ceremony.decision.transcript, ceremony.decision.certificate
     assert made is not None
     done = room.done(me)
-    (share,) = [e.share for e in done if isinstance(e, Held) and e.transcript_hash == made.hash]
+    (share,) = [e.share for e in done if isinstance(e, KeepShare) and e.transcript_hash == made.hash]
     number = where.session.boundary.number
     (key,) = [e.key for e in done if isinstance(e, KeepKey) and e.number == number]
     records = journal([e.effect for e in room.effects[me] if e.session == where.session])

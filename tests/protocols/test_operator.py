@@ -6,25 +6,21 @@ from dataclasses import replace
 import pytest
 
 from eigenkms.crypto.shamir import Polynomial
-from eigenkms.protocols.ceremony.dealings import NEWCOMER_WINDOWS, Stage
+from eigenkms.protocols.ceremony.dealing_pool import DealingStage
+from eigenkms.protocols.ceremony.drafter import NEWCOMER_WINDOWS
+from eigenkms.protocols.ceremony.early_frames import MAX_EARLY_BYTES, MAX_EARLY_FRAMES
 from eigenkms.protocols.ceremony.effects import (
     Broadcast,
-    Certified,
-    Erase,
     EraseKeys,
-    Held,
+    EraseShare,
     KeepKey,
-    Prepared,
+    KeepShare,
+    StoreCertifiedVersion,
+    StorePreparedVersion,
 )
 from eigenkms.protocols.ceremony.jobs import CheckResult, DealJob, OpenJob, OpenResult
-from eigenkms.protocols.ceremony.participant import (
-    KEPT_PULLED,
-    KEPT_ROTATIONS,
-    KEPT_TOUCHED,
-    KEPT_UNTOUCHED,
-    MAX_EARLY_BYTES,
-    MAX_EARLY_FRAMES,
-)
+from eigenkms.protocols.ceremony.retention import KEEP_IDLE, KEEP_ROTATIONS, KEEP_SYNCING, KEEP_VOTED
+from eigenkms.protocols.ceremony.session_state import SessionState
 from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.messages import (
@@ -91,7 +87,7 @@ def test_members_join_each_new_boundary_with_a_new_key(who: Cast) -> None:
     assert [f.kind for f in _frames(effects)] == [FrameKind.KEY, FrameKind.HASH]
     assert not operator.boundary(who.session, 1.0)
     assert operator.boundary(who.later(), 2.0)
-    assert [c.session.boundary.number for c in operator.live] == [100, 110]
+    assert [c.session.boundary.number for c in operator.syncable] == [100, 110]
     assert operator.key_numbers == {100, 110}
     assert not operator.may_join(who.at(10, fork=b"fork").session)
     assert not operator.may_join(who.session)
@@ -107,7 +103,7 @@ def test_with_a_version_every_boundary_is_a_rotation_from_the_head(who: Cast, ve
     """Not one from the version's own boundary or before it; who holds nothing and is no member has no part."""
     me = who.addresses[0]
     operator = operator_of(who, me)
-    operator.know(version.transcript, version.certificate, version.shares[me])
+    operator.load_version(version.transcript, version.certificate, version.shares[me])
     assert operator.has_version
     assert not operator.may_join(who.session)
     assert operator.may_join(who.at(10, who.addresses[1:]).session), "a leaver deals"
@@ -116,7 +112,7 @@ def test_with_a_version_every_boundary_is_a_rotation_from_the_head(who: Cast, ve
     assert ceremony is not None
     assert ceremony.sources == (version.transcript,)
     without = operator_of(who, me)
-    without.know(version.transcript, version.certificate, None)
+    without.load_version(version.transcript, version.certificate, None)
     assert not without.may_join(who.at(10, who.addresses[1:]).session)
     assert without.may_join(who.later())
 
@@ -128,15 +124,15 @@ def test_a_vote_for_a_key_binds_until_the_session_is_closed(who: Cast) -> None:
     room.boundary(who.session)
     for _ in range(2):
         operator = room.operators[me]
-        assert operator.binding == who.session
+        assert operator.binding_session == who.session
         assert not operator.may_join(who.later())
         room.restart(me)
     room.boundary(who.later())
-    assert [c.session for c in room.operators[me].live] == [who.session]
-    assert room.operators[me].forget() == []
+    assert [c.session for c in room.operators[me].syncable] == [who.session]
+    assert room.operators[me].prune() == []
     room.lets = lambda _s, _l, _f: True
     room.run(3)
-    assert room.operators[me].binding is None
+    assert room.operators[me].binding_session is None
     assert room.operators[me].may_join(who.later(20))
     assert {room.certified(a).session for a in who.addresses} == {who.session.id}
 
@@ -347,14 +343,14 @@ def test_a_leaver_deals_and_has_nothing_left_once_a_version_without_it_is_certif
     operator = room.operators[leaver]
     assert [(v.transcript.session, v.share) for v in operator.versions] == [(session.id, None)]
     assert operator.key_numbers == frozenset()
-    assert Erase(version.transcript.hash) in room.done(leaver)
+    assert EraseShare(version.transcript.hash) in room.done(leaver)
 
 
 def test_results_of_jobs_find_the_session_that_asked(who: Cast, version: KeyVersion) -> None:
     """The dealing of a session that the next boundary left behind, done late, is not dealt in the next one."""
     me = who.addresses[0]
     operator = operator_of(who, me)
-    operator.know(version.transcript, version.certificate, version.shares[me])
+    operator.load_version(version.transcript, version.certificate, version.shares[me])
     jobs = []
     for blocks in (10, 20):
         jobs += [getattr(e.effect, "job", None) for e in operator.boundary(who.later(blocks), 0.0)]
@@ -370,7 +366,7 @@ def test_a_result_of_other_dealings_starts_no_check_twice(who: Cast, version: Ke
     room.works = lambda operator, _job: operator != me
     room.boundary(who.later())
     ceremony = room.ceremony(me, who.later())
-    assert [k.stage for k in ceremony._known] == [Stage.HELD] * 3
+    assert [k.stage for k in ceremony._dealings] == [DealingStage.HELD] * 3
     assert not room.operators[me].take_result(CheckResult(frozenset({bytes(32)}), frozenset()), 0.1)
 
 
@@ -407,15 +403,15 @@ def test_a_version_of_the_past_or_of_another_key_is_not_learnt(
         (version.transcript, certify(who, version.transcript, Phase.PREPARE)),
         (other.transcript, other.certificate),
     ):
-        assert not room.operators[me].may_learn(transcript)
-        assert room.operators[me].learn(transcript, certificate, 1.0) == []
+        assert not room.operators[me].can_adopt(transcript)
+        assert room.operators[me].adopt(transcript, certificate, 1.0) == []
     assert room.operators[me].versions == before
     late = who.frame(
         who.addresses[1],
         FrameKind.CERTIFICATE,
         certificate_body(version.transcript.encoded, version.certificate),
     )
-    assert not [e for e in room.hear(me, late) if isinstance(e.effect, Certified)]
+    assert not [e for e in room.hear(me, late) if isinstance(e.effect, StoreCertifiedVersion)]
 
 
 def test_operators_of_an_older_block_put_no_version_above_those_that_came_after(
@@ -434,8 +430,8 @@ def test_operators_of_an_older_block_put_no_version_above_those_that_came_after(
     )
     check_self_consistent(forged)
     for phase in (Phase.PREPARE, Phase.COMMIT):
-        assert not room.operators[me].may_learn(forged)
-        assert room.operators[me].learn(forged, certify(who, forged, phase), 1.0) == []
+        assert not room.operators[me].can_adopt(forged)
+        assert room.operators[me].adopt(forged, certify(who, forged, phase), 1.0) == []
     assert room.certified(me) == made
     assert me in room.shares(made)
 
@@ -462,7 +458,7 @@ def test_a_session_that_makes_a_version_of_the_past_makes_none(who: Cast, versio
     )
     effects = room.hear(me, late)
     assert room.ceremony(me, who.later()).decided
-    assert not [e for e in effects if isinstance(e.effect, Certified | Held)]
+    assert not [e for e in effects if isinstance(e.effect, StoreCertifiedVersion | KeepShare)]
     assert [v.transcript for v in room.operators[me].versions] == [made[1].transcript]
 
 
@@ -470,19 +466,22 @@ def test_a_version_is_news_once_as_prepared_and_once_as_certified(who: Cast) -> 
     """Told again, nothing is written. A genesis that is merely prepared is none: another one may become the cluster's."""
     me, version, genesis = who.addresses[0], version_of(who, source=99), version_of(who)
     operator = operator_of(who, me)
-    assert operator.learn(genesis.transcript, certify(who, genesis.transcript, Phase.PREPARE), 0.0) == []
+    assert operator.adopt(genesis.transcript, certify(who, genesis.transcript, Phase.PREPARE), 0.0) == []
     assert not operator.has_version
     prepared = certify(who, version.transcript, Phase.PREPARE)
-    for certificate, expected in ((prepared, Prepared), (version.certificate, Certified)):
+    for certificate, expected in (
+        (prepared, StorePreparedVersion),
+        (version.certificate, StoreCertifiedVersion),
+    ):
         for again in (False, True):
-            effects = [e.effect for e in operator.learn(version.transcript, certificate, 0.0)]
+            effects = [e.effect for e in operator.adopt(version.transcript, certificate, 0.0)]
             assert [type(e) for e in effects] == ([] if again else [expected])
-    assert operator.learn(version.transcript, prepared, 0.0) == []
+    assert operator.adopt(version.transcript, prepared, 0.0) == []
     assert operator.certified is not None
     fresh = operator_of(who, me)
-    for view, expected in ((1, [Prepared]), (0, []), (1, []), (2, [Prepared])):
+    for view, expected in ((1, [StorePreparedVersion]), (0, []), (1, []), (2, [StorePreparedVersion])):
         certificate = certify(who, version.transcript, Phase.PREPARE, view)
-        effects = [e.effect for e in fresh.learn(version.transcript, certificate, 0.0)]
+        effects = [e.effect for e in fresh.adopt(version.transcript, certificate, 0.0)]
         assert [type(e) for e in effects] == expected, (
             "a later view is news: it says which of two was prepared last"
         )
@@ -495,14 +494,14 @@ def test_the_head_is_what_a_session_prepared_last(who: Cast, version: KeyVersion
     first, second = (_sibling(later, version, seed) for seed in ("first", "second"))
     for order in ((first, second), (second, first)):
         operator = operator_of(who, me)
-        operator.know(secret, version.certificate, version.shares[me])
+        operator.load_version(secret, version.certificate, version.shares[me])
         for view, sibling in ((0, first), (1, second)) if order[0] is first else ((1, second), (0, first)):
-            operator.learn(sibling.transcript, certify(who, sibling.transcript, Phase.PREPARE, view), 0.0)
+            operator.adopt(sibling.transcript, certify(who, sibling.transcript, Phase.PREPARE, view), 0.0)
         assert operator.head is not None
         assert operator.head.transcript == second.transcript
-        operator.learn(first.transcript, certify(who, first.transcript, Phase.PREPARE, 2), 0.0)
+        operator.adopt(first.transcript, certify(who, first.transcript, Phase.PREPARE, 2), 0.0)
         assert operator.head.transcript == first.transcript
-        operator.learn(second.transcript, certify(who, second.transcript, view=3), 0.0)
+        operator.adopt(second.transcript, certify(who, second.transcript, view=3), 0.0)
         assert operator.head.transcript == second.transcript
 
 
@@ -532,7 +531,7 @@ def test_a_prepared_version_that_others_prove_is_dealt_from(
     room.works = lambda _operator, _job: True
     room.tell(me, prepared.transcript, prepared.certificate)
     assert room.ceremony(me, second).sources == (version.transcript, prepared.transcript)
-    assert Prepared(prepared.transcript, prepared.certificate) in room.done(me)
+    assert StorePreparedVersion(prepared.transcript, prepared.certificate) in room.done(me)
     assert me in room.shares(prepared.transcript)
     assert sorted(
         read_dealing(f).source for f in room.said(me, FrameKind.DEALING) if f.session == second.id
@@ -556,8 +555,8 @@ def test_a_certified_version_raises_the_floor_of_the_newest_session(
     assert sources._floor == ref_of(version.transcript)
     room.tell(me, made.transcript, made.certificate)
     assert sources._floor == ref_of(made.transcript)
-    assert Erase(version.transcript.hash) in room.done(me)
-    assert Held not in {type(e) for e in room.done(me)}
+    assert EraseShare(version.transcript.hash) in room.done(me)
+    assert KeepShare not in {type(e) for e in room.done(me)}
 
 
 def test_a_lock_gives_way_to_what_its_session_prepared_later(
@@ -614,11 +613,11 @@ def test_frames_of_a_boundary_not_seen_yet_are_kept_for_it(who: Cast) -> None:
         for i in range(MAX_EARLY_FRAMES + 5)
     ]
     for frame in early:
-        if operator.wants(frame):
+        if operator.should_verify(frame):
             assert operator.receive([frame], 0.0) == []
-    assert not operator.wants(early[0]), "known already"
-    assert not operator.wants(early[-1]), "the sender has had its part"
-    assert operator.wants(_change(who, session, 2))
+    assert not operator.should_verify(early[0]), "known already"
+    assert not operator.should_verify(early[-1]), "the sender has had its part"
+    assert operator.should_verify(_change(who, session, 2))
     large = [
         who.frame(
             third, FrameKind.PROPOSAL, proposal_body(view, GENESIS, bytes(200_000), None), session=session
@@ -627,22 +626,22 @@ def test_frames_of_a_boundary_not_seen_yet_are_kept_for_it(who: Cast) -> None:
     ]
     assert sum(len(f.encoded) for f in large) > MAX_EARLY_BYTES
     operator.receive(large, 0.0)
-    assert not operator.wants(large[2])
+    assert not operator.should_verify(large[2])
     for frame in (
         who.frame(other, FrameKind.SYNC, [b""], session=session),
         who.frame(other, FrameKind.HASH, [bytes(32)], recipient=peer, session=session),
     ):
-        assert not operator.wants(frame), "of another kind, or for somebody else"
+        assert not operator.should_verify(frame), "of another kind, or for somebody else"
     operator.boundary(session, 1.0)
-    taken = operator.take_early(session)
+    taken = operator.pop_buffered(session)
     leader = operator.newest
     assert leader is not None
     kept = early[:MAX_EARLY_FRAMES]
     assert [f for f in taken if f.sender == peer] == kept
-    assert operator.take_early(session) == []
+    assert operator.pop_buffered(session) == []
     operator.receive([_change(who, who.later(20))], 2.0)
     operator.pass_boundary(who.later(30), 3.0)
-    assert operator.take_early(who.later(20)) == []
+    assert operator.pop_buffered(who.later(20)) == []
 
 
 def test_early_frames_are_screened_once_their_session_is_known(who: Cast, version: KeyVersion) -> None:
@@ -661,10 +660,10 @@ def test_early_frames_are_screened_once_their_session_is_known(who: Cast, versio
         members.frame(stranger, FrameKind.VIEW_CHANGE, view_change_body(1, None)),
         members.frame(follower, FrameKind.PROPOSAL, proposal_body(0, GENESIS, None, None)),
     ]
-    assert all(operator.wants(f) for f in frames)
+    assert all(operator.should_verify(f) for f in frames)
     operator.receive(frames, 0.0)
     operator.boundary(session, 1.0)
-    assert operator.take_early(session) == [good]
+    assert operator.pop_buffered(session) == [good]
 
 
 def test_frames_of_several_sessions_find_theirs(who: Cast) -> None:
@@ -673,15 +672,15 @@ def test_frames_of_several_sessions_find_theirs(who: Cast) -> None:
     operator.boundary(who.session, 0.0)
     operator.boundary(who.later(), 1.0)
     batch = [_change(who, who.session), _change(who, who.later(), 2), _change(who, who.later(20), 3)]
-    assert all(operator.wants(f) for f in batch)
+    assert all(operator.should_verify(f) for f in batch)
     operator.receive(batch, 1.5)
     for session in (who.session, who.later()):
         ceremony = operator.ceremony(session.id)
         assert ceremony is not None
-        assert ceremony.may_matter
-    assert operator.take_early(who.later(20)) == batch[2:]
+        assert ceremony.must_stay_answerable
+    assert operator.pop_buffered(who.later(20)) == batch[2:]
     with pytest.raises(MalformedError):
-        operator.wants(who.frame(who.addresses[1], FrameKind.KEY, []))
+        operator.should_verify(who.frame(who.addresses[1], FrameKind.KEY, []))
 
 
 # -- forgetting ------------------------------------------------------------------------------------------------
@@ -690,29 +689,29 @@ def test_frames_of_several_sessions_find_theirs(who: Cast) -> None:
 def test_old_sessions_are_forgotten_unless_somebody_may_be_bound(who: Cast) -> None:
     """Sessions without a vote go after a while; with signs of votes they stay much longer; forgotten ones are not begun again."""
     operator = operator_of(who, who.addresses[0])
-    sessions = [who.later(10 * k) for k in range(KEPT_UNTOUCHED + 10)]
+    sessions = [who.later(10 * k) for k in range(KEEP_IDLE + 10)]
     for k, session in enumerate(sessions):
         operator.boundary(session, float(k))
     operator.receive([_change(who, sessions[2])], 100.0)
-    gone = operator.forget()
+    gone = operator.prune()
     assert gone == [session for k, session in enumerate(sessions[:10]) if k != 2]
     assert operator.ceremony(sessions[2].id) is not None
     assert not operator.may_join(sessions[3])
-    assert operator.forget() == []
-    assert KEPT_TOUCHED > KEPT_UNTOUCHED
+    assert operator.prune() == []
+    assert KEEP_VOTED > KEEP_IDLE
 
 
 def test_a_session_that_binds_me_is_never_forgotten(who: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many came after it."""
-    monkeypatch.setattr("eigenkms.protocols.ceremony.participant.KEPT_TOUCHED", 1)
+    monkeypatch.setattr("eigenkms.protocols.ceremony.retention.KEEP_VOTED", 1)
     operator = operator_of(who, who.addresses[0])
     sessions = [who.later(10 * k) for k in range(3)]
     for session in sessions:
         operator.boundary(session, 0.0)
         operator.receive([_change(who, session)], 0.1)
-    operator.ceremony(sessions[0].id)._prepared = True  # type: ignore[union-attr]
-    assert operator.forget() == [sessions[1]]
-    assert operator.binding == sessions[0]
+    operator.ceremony(sessions[0].id)._state = SessionState.GENESIS_PAST_BOUND  # type: ignore[union-attr]
+    assert operator.prune() == [sessions[1]]
+    assert operator.binding_session == sessions[0]
 
 
 def test_the_newest_rotations_and_those_that_made_a_version_stay(who: Cast, version: KeyVersion) -> None:
@@ -726,21 +725,21 @@ def test_the_newest_rotations_and_those_that_made_a_version_stay(who: Cast, vers
     for k in range(2, 7):
         room.boundary(who.later(10 * k))
     operator = room.operators[me]
-    assert operator.forget() == [who.later(20), who.later(30)]
+    assert operator.prune() == [who.later(20), who.later(30)]
     assert operator.ceremony(made.session) is not None
     assert all(operator.body(name) is not None for _, name in made.dealers)
-    assert KEPT_ROTATIONS == 3
+    assert KEEP_ROTATIONS == 3
 
 
 def test_only_the_newest_sessions_and_those_awake_are_pulled(who: Cast) -> None:
     """A genesis session left behind sleeps until a view change wakes it."""
     operator = operator_of(who, who.addresses[0])
-    sessions = [who.later(10 * k) for k in range(KEPT_PULLED + 3)]
+    sessions = [who.later(10 * k) for k in range(KEEP_SYNCING + 3)]
     for k, session in enumerate(sessions):
         operator.boundary(session, float(k))
-    assert [c.session for c in operator.live] == sessions[-KEPT_PULLED:]
+    assert [c.session for c in operator.syncable] == sessions[-KEEP_SYNCING:]
     operator.receive([_change(who, sessions[0])], 100.0)
-    assert [c.session for c in operator.live] == [sessions[0], *sessions[-KEPT_PULLED:]]
+    assert [c.session for c in operator.syncable] == [sessions[0], *sessions[-KEEP_SYNCING:]]
     assert operator.deadline() is not None
     assert operator.tick(101.0)
 
@@ -782,9 +781,9 @@ def test_a_single_operator_is_alone_with_its_key() -> None:
     room.boundary(who.session)
     genesis = room.certified(me)
     assert room.operators[me].deadline() is None
-    assert room.operators[me].live == ()
+    assert room.operators[me].syncable == ()
     room.boundary(who.later())
     made = room.certified(me)
     assert made.source_hash == genesis.hash
-    assert [e for e in room.done(me) if isinstance(e, Erase)] == [Erase(genesis.hash)]
+    assert [e for e in room.done(me) if isinstance(e, EraseShare)] == [EraseShare(genesis.hash)]
     assert secret_of(room.shares(made), 1)

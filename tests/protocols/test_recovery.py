@@ -50,13 +50,13 @@ def test_rows_from_anybody_make_the_share(served: Served) -> None:
     """Each is asked for until it is here; the work is asked for once, with the key that the headers name."""
     recovery = Recovery(served.made, served.late)
     assert recovery.wanted == served.names
-    assert (recovery.used, recovery.is_hopeless) == (None, False)
+    assert (recovery.key_number, recovery.is_hopeless) == (None, False)
     keys = {100: served.version.keys[served.late]}
     for count, name in enumerate(served.names, 1):
         assert recovery.job(keys) is None
-        recovery.take(name, served.row(name))
+        recovery.add_row(name, served.row(name))
         assert recovery.wanted == served.names[count:]
-        assert recovery.used == 100
+        assert recovery.key_number == 100
     assert recovery.job({}) is None, "without the key there is nothing to do"
     assert (recovery.is_possible({}), recovery.is_possible(keys)) == (False, True)
     assert recovery.job({110: served.version.keys[served.late]}) is None
@@ -73,9 +73,9 @@ def test_a_row_that_is_known_or_not_named_is_left_aside(served: Served) -> None:
     """It may have been asked for twice."""
     recovery = Recovery(served.made, served.late)
     name = served.names[0]
-    recovery.take(name, served.row(name))
-    recovery.take(name, DealingRow(b"nonsense", b""))
-    recovery.take(bytes(32), DealingRow(b"nonsense", b""))
+    recovery.add_row(name, served.row(name))
+    recovery.add_row(name, DealingRow(b"nonsense", b""))
+    recovery.add_row(bytes(32), DealingRow(b"nonsense", b""))
     assert recovery.wanted == served.names[1:]
 
 
@@ -97,10 +97,10 @@ def test_wrong_bytes_are_refused_and_asked_for_again(served: Served) -> None:
     ):
         assert issubclass(error, RemoteProtocolError)
         with pytest.raises(error):
-            recovery.take(name, wrong)
+            recovery.add_row(name, wrong)
         assert recovery.wanted == served.names
-        assert recovery.used is None
-    recovery.take(name, good)
+        assert recovery.key_number is None
+    recovery.add_row(name, good)
     assert recovery.wanted == served.names[1:]
 
 
@@ -113,12 +113,12 @@ def test_dealings_that_are_here_anyway_need_no_rows(served: Served) -> None:
         assert dealing is not None
         assert dealing.encrypted is not None
         for _ in range(2):
-            recovery.take_whole(dealing.header, dealing.encrypted)
+            recovery.add_dealing(dealing.header, dealing.encrypted)
     assert recovery.wanted == ()
     assert recovery.job({100: served.version.keys[served.late]}) is not None
     foreign = Recovery(replace(served.made, dealers=()), served.late)
-    foreign.take_whole(dealing.header, dealing.encrypted)
-    assert foreign.used is None
+    foreign.add_dealing(dealing.header, dealing.encrypted)
+    assert foreign.key_number is None
 
 
 def test_one_that_a_dealing_leaves_out_has_no_share() -> None:
@@ -133,12 +133,12 @@ def test_one_that_a_dealing_leaves_out_has_no_share() -> None:
             )
             assert dealing is not None
             assert dealing.encrypted is not None
-            recovery.take_whole(dealing.header, dealing.encrypted)
+            recovery.add_dealing(dealing.header, dealing.encrypted)
         else:
             assert left_out.row(name).encoded == b""
-            recovery.take(name, left_out.row(name))
+            recovery.add_row(name, left_out.row(name))
         assert recovery.is_hopeless
-        assert (recovery.wanted, recovery.used) == ((), None)
+        assert (recovery.wanted, recovery.key_number) == ((), None)
         assert recovery.job({100: left_out.version.keys[left_out.everybody.addresses[0]]}) is None
 
 

@@ -18,15 +18,14 @@ from eigenkms.crypto.hashing import be32, keccak256
 from eigenkms.crypto.ibe_identities import identity_of, identity_v2
 from eigenkms.errors import EigenKmsError, VerificationError
 from eigenkms.protocols.wire.canary_request import CanaryRequest, decode_canary_request
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript, check_certified_transcript
 from eigenkms.protocols.wire.client_rpc import (
     MAX_APP_ID_BYTES,
     MAX_AUTHORISATION_BYTES,
     MAX_RECORDS,
-    CertifiedTranscript,
     EvidencePage,
     PartialRequest,
     build_statement,
-    check_epoch,
     decode_evidence_page,
     decode_evidence_request,
     decode_info,
@@ -443,10 +442,10 @@ def test_a_statement_signed_by_another_key_does_not_verify(network: FakeNetwork)
 
 def test_an_epoch_that_a_quorum_signed_is_good(network: FakeNetwork) -> None:
     """All four, or any three."""
-    check_epoch(network.epoch, CLUSTER)
+    check_certified_transcript(network.epoch, CLUSTER)
     for left_out in range(4):
         signers = [o for i, o in enumerate(network.operators) if i != left_out]
-        check_epoch(
+        check_certified_transcript(
             CertifiedTranscript(network.epoch.transcript, network.certify(network.epoch.transcript, signers)),
             CLUSTER,
         )
@@ -463,7 +462,7 @@ def test_a_false_epoch_is_refused_whatever_is_false_about_it(network: FakeNetwor
         if name in CHAINS_TO_SAY:
             continue
         with pytest.raises(VerificationError, match=words) as error:
-            check_epoch(epoch, CLUSTER)
+            check_certified_transcript(epoch, CLUSTER)
         assert error.value.exit_code == 4, name
         seen += 1
     assert seen >= 12
@@ -473,7 +472,7 @@ def test_prepare_votes_are_no_epoch(network: FakeNetwork) -> None:
     """Although a quorum signed them."""
     certificate = replace(network.epoch.certificate, phase=Phase.PREPARE)
     with pytest.raises(BadCertificateError):
-        check_epoch(CertifiedTranscript(network.epoch.transcript, certificate), CLUSTER)
+        check_certified_transcript(CertifiedTranscript(network.epoch.transcript, certificate), CLUSTER)
 
 
 def test_a_changed_transcript_is_refused_byte_by_byte(network: FakeNetwork) -> None:
@@ -483,7 +482,7 @@ def test_a_changed_transcript_is_refused_byte_by_byte(network: FakeNetwork) -> N
         changed = bytearray(encoded)
         changed[place] ^= 1
         with pytest.raises(EigenKmsError):
-            check_epoch(
+            check_certified_transcript(
                 CertifiedTranscript(decode_transcript(bytes(changed)), network.epoch.certificate), CLUSTER
             )
 

@@ -9,14 +9,14 @@ import pytest
 
 from eigenkms.protocols.ceremony.effects import (
     Broadcast,
-    Erase,
-    EraseJournal,
+    DropJournal,
+    EraseJournalSecrets,
     EraseKeys,
-    Forget,
+    EraseShare,
     JournalRecord,
     KeepKey,
     Persist,
-    Work,
+    RunJob,
 )
 from eigenkms.protocols.ceremony.participant import SessionEffect
 from eigenkms.protocols.wire.frames import Frame, FrameKind
@@ -121,7 +121,7 @@ def test_a_dealing_that_was_kept_and_not_said_counts_once(who: Cast, version: Ke
     disk.keys.update(room.disks[me].keys)
     again.restart(me)
     dealings = again.ceremony(me, session)._sources.current
-    assert dealings._valid == [me]
+    assert dealings._pool.valid == {me}
     assert len(again.said(me, FrameKind.DEALING)) == 1
 
 
@@ -159,7 +159,7 @@ def test_a_decided_rotation_is_decided_in_every_life(who: Cast, room: Room) -> N
         FrameKind.VOTE,
     } | {f.kind for f in room.said(me, FrameKind.PROPOSAL)}
     assert _kinds(room, me, session) == before
-    assert not [e for e in effects if isinstance(e.effect, Work)]
+    assert not [e for e in effects if isinstance(e.effect, RunJob)]
 
 
 def test_dealings_of_a_certified_version_outlive_a_restart_of_all(who: Cast, room: Room) -> None:
@@ -192,10 +192,10 @@ def test_a_session_whose_source_is_gone_is_forgotten(who: Cast) -> None:
     for has_made in (False, True):
         operator = operator_of(who, me)
         if has_made:
-            operator.know(made.transcript, made.certificate, None)
+            operator.load_version(made.transcript, made.certificate, None)
         effects = operator.restore(session, [JournalRecord("source", source.encoded)], 0.0, 0.0)
-        forgotten = [e.effect for e in effects if isinstance(e.effect, Forget)]
-        assert forgotten == ([] if has_made else [Forget(session.id)])
+        forgotten = [e.effect for e in effects if isinstance(e.effect, DropJournal)]
+        assert forgotten == ([] if has_made else [DropJournal(session.id)])
         ceremony = operator.ceremony(session.id)
         assert (ceremony is not None) == has_made
         assert ceremony is None or ceremony.sources == (source,)
@@ -271,14 +271,16 @@ def test_a_polynomial_is_destroyed_again_after_a_crash_before_it(who: Cast) -> N
     room, me = Room(who), who.addresses[0]
     room.enter()
     room.boundary(who.session)
-    assert [e for e in room.done(me) if isinstance(e, EraseJournal)] == [EraseJournal(who.session.id)]
+    assert [e for e in room.done(me) if isinstance(e, EraseJournalSecrets)] == [
+        EraseJournalSecrets(who.session.id)
+    ]
     assert "polynomial" not in _kinds(room, me, who.session)
     secret = [e.record for e in room.done(me) if isinstance(e, Persist) and e.record.secret]
     records = room.disks[me].journals[who.session.id]
     at = next(i for i, record in enumerate(records) if record.kind == "revealed")
     room.disks[me].journals[who.session.id] = [*records[:at], *secret, *records[at : at + 4]]
     effects = [e.effect for e in room.restart(me)]
-    assert effects.count(EraseJournal(who.session.id)) == 1
+    assert effects.count(EraseJournalSecrets(who.session.id)) == 1
     assert "polynomial" not in _kinds(room, me, who.session)
     assert len(room.said(me, FrameKind.DEALING)) == 2, "the same one, as the room checks"
     room.run(1)
@@ -293,7 +295,7 @@ def test_erasing_is_done_again_after_a_crash_before_it(who: Cast, version: KeyVe
     room.disks[me].versions.update(row)
     room.disks[me].keys.update(old)
     effects = [e.effect for e in room.restart(me)]
-    assert Erase(version.transcript.hash) in effects
+    assert EraseShare(version.transcript.hash) in effects
     assert EraseKeys(frozenset(old)) in effects
 
 
@@ -309,7 +311,7 @@ def test_a_store_that_may_have_forgotten_listens(who: Cast, version: KeyVersion,
     room.boundary(first)
     said = room.said(me, FrameKind.KEY)
     room.works = lambda _operator, _job: True
-    effects = room.restart(me, silent=True)
+    effects = room.restart(me, listen_only=True)
     assert _broadcasts(effects, first) == said
     room.run(3)
     assert {f.kind for f in _broadcasts(room.effects[me], first)} == {FrameKind.KEY}
@@ -325,7 +327,7 @@ def test_a_silent_session_that_was_only_opened_publishes_no_key(who: Cast, room:
     me, session = who.addresses[0], who.later()
     room.leave(me)
     room.disks[me].open(session)
-    effects = room.restart(me, silent=True)
+    effects = room.restart(me, listen_only=True)
     assert not _broadcasts(effects, session)
     assert not [e for e in effects if isinstance(e.effect, KeepKey)]
     assert not room.operators[me].wanted_bodies

@@ -4,7 +4,7 @@ Each bound is a formula of the limits that the machines name. Limits are read wh
 """
 
 from eigenkms.crypto.pvss import encoded_size
-from eigenkms.protocols.ceremony import forgeries, frame_log, participant
+from eigenkms.protocols.ceremony import early_frames, forgeries, frame_log, retention
 from eigenkms.protocols.ceremony.ceremony import Ceremony
 from eigenkms.protocols.ceremony.participant import Participant
 from eigenkms.protocols.wire.frames import SIZE_LIMITS, FrameKind
@@ -34,7 +34,7 @@ def most_frames(kind: FrameKind, ceremony: Ceremony) -> int:
 
 def most_bytes(machine: Participant) -> int:
     """Of one sender over all sessions: slots full of the largest frames, bodies of its dealings, and early frames."""
-    return participant.MAX_EARLY_BYTES + sum(
+    return early_frames.MAX_EARLY_BYTES + sum(
         sum(most_frames(kind, ceremony) * SIZE_LIMITS[kind] for kind in SESSION_KINDS)
         + most_dealings(ceremony) * encoded_size(ceremony.session.n)
         for ceremony in machine._all
@@ -43,20 +43,18 @@ def most_bytes(machine: Participant) -> int:
 
 def most_sessions(machine: Participant, *, rotations: bool) -> int:
     """Once the superfluous ones are forgotten: some of each sort, those that made a version, and the genesis that binds."""
-    others = (
-        participant.KEPT_ROTATIONS if rotations else participant.KEPT_UNTOUCHED + participant.KEPT_TOUCHED + 1
-    )
+    others = retention.KEEP_ROTATIONS if rotations else retention.KEEP_IDLE + retention.KEEP_VOTED + 1
     return len(machine.versions) + others
 
 
 def most_verified() -> int:
     """Signatures of one sender in a session; those of frames that came before its boundary are verified twice."""
-    return frame_log.MAX_TAKEN + participant.MAX_EARLY_FRAMES
+    return frame_log.MAX_TAKEN + early_frames.MAX_EARLY_FRAMES
 
 
 def most_verified_early() -> int:
     """Good signatures of one sender, from one boundary to the next, in all sessions that are not known here."""
-    return participant.MAX_EARLY_FRAMES
+    return early_frames.MAX_EARLY_FRAMES
 
 
 def most_forged() -> int:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from eigenkms.crypto import bn254, pvss
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.shamir import Polynomial
-from eigenkms.protocols.ceremony.dealings import Dealings
-from eigenkms.protocols.ceremony.jobs import DealJob, DealResult, Job, Result, carry_out
-from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
+from eigenkms.protocols.ceremony.jobs import DealJob, DealResult, Job, Result, run_job
+from eigenkms.protocols.ceremony.sharing import SharingPhase
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.protocols.wire.dealing import build_dealing, encode_body
 from eigenkms.protocols.wire.dealing_header import DealingHeader, decode_header
@@ -137,7 +137,7 @@ class Byzantine:
     def _serves(self, _asker: OperatorAddress, name: bytes, body: bytes | None) -> bytes | None:
         return self.bodies.get(name, body)
 
-    def dealings(self, frame: Frame, source: SourceRef | None = None) -> Dealings:
+    def dealings(self, frame: Frame, source: SourceRef | None = None) -> SharingPhase:
         """What the honest machine inside knows of the dealings from a source, or the highest one, in the session of ``frame``."""
         ceremony = self.node.operator.ceremony(frame.session)  # type: ignore[union-attr]
         if ceremony is None:
@@ -150,7 +150,7 @@ class Byzantine:
     def deal(self, job: DealJob, polynomial: Polynomial) -> DealResult:
         """The job with another polynomial."""
         changed = replace(job, polynomial=polynomial)
-        dealt = carry_out(changed, self.random.randbytes, logarithms(""))
+        dealt = run_job(changed, self.random.randbytes, logarithms(""))
         assert isinstance(dealt, DealResult)
         return dealt
 
@@ -330,7 +330,7 @@ def _without_newcomers(
     session = self.world.session(job.context.session)
     ceremony = self.node.operator.ceremony(session.id)  # type: ignore[union-attr]
     dealings = None if ceremony is None else ceremony._sources.get(job.source)
-    newcomers = set() if dealings is None else {*dealings._newcomers} - {*but}
+    newcomers = set() if dealings is None else {*dealings._terms.newcomers} - {*but}
     rest = tuple(r for r in job.recipients if r.address not in newcomers)
     if job.source == GENESIS or not newcomers or not rest:
         return result
@@ -397,9 +397,9 @@ def _with(transcript: Transcript, **changes: Any) -> bytes:
 def _other_transcript(self: Byzantine, frame: Frame, transcript: Transcript) -> Transcript:
     """Another one that may be prepared as well, if there is any: of other dealers, or with the keys of the source."""
     dealings = self.dealings(frame, source_of(transcript))
-    dealers = tuple(sorted(dealings._countable[-dealings.needed :]))
+    dealers = tuple(sorted(dealings._pool.countable[-dealings.needed :]))
     if dealings.source is not None and dealers != tuple(d for d, _ in transcript.dealers):
-        return dealings._transcript(dealers, transcript.keys)
+        return dealings._drafter.transcript(dealers, transcript.keys)
     return decode_transcript(_carried_over(self, frame, transcript))
 
 
@@ -407,7 +407,7 @@ def _carried_over(self: Byzantine, frame: Frame, transcript: Transcript) -> byte
     """The keys of the source for all that have one there."""
     dealings = self.dealings(frame, source_of(transcript))
     pairs = zip(transcript.recipients.addresses, transcript.keys, strict=True)
-    return _with(transcript, keys=tuple(dealings._listed(a) or key for a, key in pairs))
+    return _with(transcript, keys=tuple(dealings._terms.listed(a) or key for a, key in pairs))
 
 
 def _proposes(change: Callable[[Byzantine, Frame, Transcript], bytes], *, split: bool, fresh: bool) -> Attack:
@@ -461,9 +461,9 @@ def _left_out(self: Byzantine, frame: Frame, transcript: Transcript) -> bytes:
 def _with_mine(self: Byzantine, frame: Frame, transcript: Transcript) -> bytes:
     """My dealing among those that count: it may leave newcomers out."""
     dealings = self.dealings(frame, source_of(transcript))
-    others = [a for a in dealings._countable if a != self.me]
+    others = [a for a in dealings._pool.countable if a != self.me]
     dealers = tuple(sorted([self.me, *others[: dealings.needed - 1]]))
-    return dealings._transcript(dealers, transcript.keys).encoded
+    return dealings._drafter.transcript(dealers, transcript.keys).encoded
 
 
 counts_itself = _proposes(_with_mine, split=False, fresh=False)

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING
 from eigenkms.crypto.feldman import public_share_of
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import EigenKmsError, RemoteProtocolError
-from eigenkms.protocols.ceremony import participant as operator_module
-from eigenkms.protocols.ceremony.effects import Certified, Closed, Prepared
+from eigenkms.protocols.ceremony import early_frames
+from eigenkms.protocols.ceremony.effects import CloseSession, StoreCertifiedVersion, StorePreparedVersion
 from eigenkms.protocols.ceremony.jobs import CheckJob
 from eigenkms.protocols.records.evidence import Evidence
 from eigenkms.protocols.records.evidence_bundle import Bundle, check_bundle, decode_bundle
@@ -344,12 +344,12 @@ class Laws:
 
     # -- results -----------------------------------------------------------------------------------------------
 
-    def certifies(self, node: "Node", effect: Certified) -> None:
+    def certifies(self, node: "Node", effect: StoreCertifiedVersion) -> None:
         if node.tamper is None:
             self._counts_for(effect.transcript, effect.certificate, Phase.COMMIT)
             self._exists(effect.transcript)
 
-    def prepares(self, node: "Node", effect: Prepared) -> None:
+    def prepares(self, node: "Node", effect: StorePreparedVersion) -> None:
         if node.tamper is None:
             self._counts_for(effect.transcript, effect.certificate, Phase.PREPARE)
             rotation = effect.transcript.source_version != GENESIS_SOURCE
@@ -359,7 +359,7 @@ class Laws:
         self._require(certificate.hash == transcript.hash, "a certificate of another transcript")
         self._counts(certificate, self.world.session(certificate.session), phase)
 
-    def closes(self, node: "Node", effect: Closed) -> None:
+    def closes(self, node: "Node", effect: CloseSession) -> None:
         if node.tamper is None:
             self._counts(effect.certificate, self.world.session(effect.certificate.session))
             self._decides(effect.certificate.session, VOID_HASH)
@@ -446,13 +446,13 @@ class Laws:
             for frame in ceremony._log:
                 counts[frame.sender, frame.kind] += 1
                 kept[frame.sender] += len(frame.encoded)
-            for known in ceremony._known:
+            for known in ceremony._dealings:
                 kept[known.header.dealer] += len(known.body)
             few = all(count <= most_frames(kind, ceremony) for (_, kind), count in counts.items())
             self._require(few, f"{node.name} keeps too many frames of one sender and session")
         for sender, frames in machine._early.items():
             size = sum(len(frame.encoded) for frame in frames)
-            few = len(frames) <= operator_module.MAX_EARLY_FRAMES and size <= operator_module.MAX_EARLY_BYTES
+            few = len(frames) <= early_frames.MAX_EARLY_FRAMES and size <= early_frames.MAX_EARLY_BYTES
             self._require(few, f"{node.name} keeps {len(frames)} early frames of {size} bytes")
             kept[sender] += size
         most = max(kept.values(), default=0)

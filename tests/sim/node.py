@@ -21,28 +21,28 @@ from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import EigenKmsError, RemoteProtocolError
 from eigenkms.protocols.ceremony.effects import (
     Broadcast,
-    Certified,
-    Closed,
+    CloseSession,
+    DropJournal,
     Effect,
-    Erase,
-    EraseJournal,
+    EraseJournalSecrets,
     EraseKeys,
-    Forget,
-    Held,
+    EraseShare,
     JournalRecord,
     KeepKey,
+    KeepShare,
     LogEvent,
     Persist,
-    Prepared,
     Publish,
     ReportFault,
-    Work,
+    RunJob,
+    StoreCertifiedVersion,
+    StorePreparedVersion,
 )
 from eigenkms.protocols.ceremony.forgeries import Forgeries
 from eigenkms.protocols.ceremony.jobs import CheckJob, Job, Result
 from eigenkms.protocols.ceremony.participant import Participant, SessionEffect
 from eigenkms.protocols.records.evidence import Evidence
-from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.protocols.wire.dealing import DealingRow
 from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
 from eigenkms.protocols.wire.messages import certificate_body
@@ -124,9 +124,9 @@ class Node:
         self.clock = Clock(world.random, world.faults.skew, world.now)
         self.operator = operator = Participant(self.address, self.key, world.rng, lambda: self.grace)
         for version in self.disk.held:
-            operator.know(version.transcript, version.certificate, version.share)
+            operator.load_version(version.transcript, version.certificate, version.share)
         for number, key in self.disk.keys.items():
-            operator.know_key(number, key)
+            operator.load_key(number, key)
         self.newest_boundary = self.disk.floor
         self.next_tick = None
         self._asks = False
@@ -143,7 +143,7 @@ class Node:
             opened_at = self.now - max(0.0, today - stored.opened)
             silent = stored.session.boundary.number <= self.disk.floor
             try:
-                effects += operator.restore(stored.session, records, opened_at, self.now, silent=silent)
+                effects += operator.restore(stored.session, records, opened_at, self.now, listen_only=silent)
             except RemoteProtocolError:
                 assert self.tamper is not None, "restore: the journal of an honest operator is refused"
                 self.disk.drop_session(stored.session.id)  # it journaled its own bad dealing
@@ -185,7 +185,7 @@ class Node:
             self.carry_out(operator.pass_boundary(session, self.now))
         if self.operator is operator:
             self._forget(operator)
-        waits = not joined and (operator.binding is not None or not operator.has_version)
+        waits = not joined and (operator.binding_session is not None or not operator.has_version)
         self.postponed = session if waits and may_vote else None
 
     def _may_join(self, operator: Participant, session: Session) -> bool:
@@ -201,12 +201,12 @@ class Node:
         if not self._commit(partial(self.disk.open_session, session, opened)):
             return False
         effects = operator.boundary(session, self.now)
-        early = [frame.encoded for frame in operator.take_early(session)]
+        early = [frame.encoded for frame in operator.pop_buffered(session)]
         self.carry_out([*effects, *self._received(operator, early)])
         return self.operator is operator
 
     def _forget(self, operator: Participant) -> None:
-        for session in operator.forget():
+        for session in operator.prune():
             self.disk.drop_session(session.id)
             self.world.trace(self, f"forgets {session.id.hex()[:6]}")
             self.world.laws.keeps_a_version()
@@ -232,7 +232,7 @@ class Node:
                 break
             try:
                 frame = self.world.wire.read(data)
-                if not operator.wants(frame) or self._ignores(frame):
+                if not operator.should_verify(frame) or self._ignores(frame):
                     continue
             except RemoteProtocolError:
                 self.world.refused += 1
@@ -326,7 +326,7 @@ class Node:
         if operator is None or not others:
             return
         asked = world.random.choice(others)
-        for ceremony in operator.live:
+        for ceremony in operator.syncable:
             world.ask(self, asked, ceremony.sync_request())
         for name in operator.wanted_bodies:
             for address in world.random.sample(others, min(len(others), ASKED_FOR_BODIES)):
@@ -397,14 +397,14 @@ class Node:
             if operator is None:
                 return
             try:
-                if not operator.may_learn(epoch.transcript):
+                if not operator.can_adopt(epoch.transcript):
                     continue
                 self.world.verify_version(epoch)
             except EigenKmsError:
                 self.world.refused += 1
                 continue
-            effects = operator.learn(epoch.transcript, epoch.certificate, self.now)
-            if any(isinstance(e.effect, Certified | Prepared) for e in effects):
+            effects = operator.adopt(epoch.transcript, epoch.certificate, self.now)
+            if any(isinstance(e.effect, StoreCertifiedVersion | StorePreparedVersion) for e in effects):
                 self.world.trace(self, f"learns version {epoch.transcript.version}")
             self.carry_out(effects)
         self._join_late()
@@ -448,20 +448,20 @@ class Node:
         if not all(self._send(item) for item in effects):
             return
         for item in effects:
-            if isinstance(item.effect, Work) and operator is not None:
+            if isinstance(item.effect, RunJob) and operator is not None:
                 if isinstance(item.effect.job, CheckJob):
                     self.world.laws.checks(self, item.effect.job)
                 self.world.work(self, operator, item.effect.job)
         self.world.schedule_tick(self)
         self._ask_for_sources()
         self._take_early_bodies()
-        if any(isinstance(item.effect, Closed) for item in effects):
+        if any(isinstance(item.effect, CloseSession) for item in effects):
             self._join_late()
 
     def _transactions(self, effects: Sequence[SessionEffect]) -> list[Transaction]:
         """What a store commits for one step: keys before the frames that publish them, journals, then the rest in order."""
         journals: dict[SessionId, list[JournalRecord]] = {}
-        closed: dict[SessionId, Closed] = {}
+        closed: dict[SessionId, CloseSession] = {}
         transactions: list[Transaction] = []
         for item in effects:
             match item.effect:
@@ -469,7 +469,7 @@ class Node:
                     transactions.append(partial(self.disk.keep_key, number, key))
                 case Persist(record) if item.session is not None:
                     journals.setdefault(item.session.id, []).append(record)
-                case Closed() as ended if item.session is not None:
+                case CloseSession() as ended if item.session is not None:
                     closed[item.session.id] = ended
         for session in dict.fromkeys([*journals, *closed]):
             records, ended_by = journals.get(session, []), closed.get(session)
@@ -479,31 +479,33 @@ class Node:
 
     def _later_transaction(self, effect: Effect) -> Transaction | None:
         match effect:
-            case Certified() | Prepared():
+            case StoreCertifiedVersion() | StorePreparedVersion():
                 return partial(self._add_version, effect)
-            case Held(transcript_hash, share):
+            case KeepShare(transcript_hash, share):
                 return partial(self._hold, transcript_hash, share)
-            case Erase(transcript_hash):
+            case EraseShare(transcript_hash):
                 return partial(self._erase, transcript_hash)
             case EraseKeys(numbers):
                 return partial(self._erase_keys, numbers)
-            case EraseJournal(session):
+            case EraseJournalSecrets(session):
                 return partial(self.disk.shred_session, session)
-            case Forget(session):
+            case DropJournal(session):
                 return partial(self.disk.drop_session, session)
             case ReportFault(evidence):
                 return partial(self._accuse, evidence)
             case _:
                 return None
 
-    def _append(self, session: SessionId, records: Sequence[JournalRecord], closed: Closed | None) -> None:
+    def _append(
+        self, session: SessionId, records: Sequence[JournalRecord], closed: CloseSession | None
+    ) -> None:
         self.disk.append(session, records, None if closed is None else closed.certificate)
         if closed is not None:
             self.world.laws.closes(self, closed)
 
-    def _add_version(self, effect: Certified | Prepared) -> None:
+    def _add_version(self, effect: StoreCertifiedVersion | StorePreparedVersion) -> None:
         self.disk.add_version(effect.transcript, effect.certificate)
-        if isinstance(effect, Certified):
+        if isinstance(effect, StoreCertifiedVersion):
             self.world.laws.certifies(self, effect)
         else:
             self.world.laws.prepares(self, effect)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from eigenkms.protocols.ceremony.dealings import NEWCOMER_WINDOWS
+from eigenkms.protocols.ceremony.drafter import NEWCOMER_WINDOWS
 from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.messages import read_vote
 from eigenkms.protocols.wire.session import Session

@@ -337,7 +337,7 @@ class Story:
             node
             for node in self.world.correct()
             if node.operator is not None
-            and (session := node.operator.binding) is not None
+            and (session := node.operator.binding_session) is not None
             and session.boundary.number < newest
             and self._were_in(session) >= session.threshold
         ]

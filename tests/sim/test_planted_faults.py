@@ -6,25 +6,27 @@ from typing import Any
 
 import pytest
 
-from eigenkms.protocols.ceremony import agreement as agreement_module
+from eigenkms.protocols.ceremony import early_frames, transcript_pool
 from eigenkms.protocols.ceremony import forgeries as forgeries_module
 from eigenkms.protocols.ceremony import frame_log as frame_log_module
 from eigenkms.protocols.ceremony import holdings as holdings_module
-from eigenkms.protocols.ceremony import participant as operator_module
-from eigenkms.protocols.ceremony.agreement import Agreement
 from eigenkms.protocols.ceremony.base_versions import BaseVersions
 from eigenkms.protocols.ceremony.ceremony import Ceremony
-from eigenkms.protocols.ceremony.dealings import Dealings
+from eigenkms.protocols.ceremony.dealing_pool import DealingPool
+from eigenkms.protocols.ceremony.drafter import TranscriptDrafter
+from eigenkms.protocols.ceremony.early_frames import EarlyFrames
 from eigenkms.protocols.ceremony.effects import Broadcast, JournalRecord, KeepKey, Persist
 from eigenkms.protocols.ceremony.forgeries import Forgeries
 from eigenkms.protocols.ceremony.frame_log import FrameLog
-from eigenkms.protocols.ceremony.genesis import GenesisDealings
+from eigenkms.protocols.ceremony.genesis import GenesisSharingPhase
 from eigenkms.protocols.ceremony.holdings import Holdings, KnownVersion
 from eigenkms.protocols.ceremony.pacemaker import Pacemaker
 from eigenkms.protocols.ceremony.participant import Participant, SessionEffect
+from eigenkms.protocols.ceremony.sharing import SharingPhase
 from eigenkms.protocols.ceremony.signer import SlotSigner
+from eigenkms.protocols.ceremony.vote_lock import VoteLock
 from eigenkms.protocols.ceremony.vote_pool import VotePool
-from eigenkms.protocols.records import evidence as evidence_module
+from eigenkms.protocols.records import fault_proofs
 from eigenkms.protocols.records.evidence import Fault
 from eigenkms.protocols.wire.dealing import claim_of
 from eigenkms.protocols.wire.dealing_terms import DealingTerms
@@ -248,18 +250,18 @@ def test_a_certificate_with_one_vote_too_few(monkeypatch: Patch) -> None:
     """The judge counts by its own arithmetic."""
     honest = VotePool.count
     monkeypatch.setattr(VotePool, "count", lambda self, ballot: honest(self, ballot) + 1)
-    monkeypatch.setattr(agreement_module, "check_certificate", lambda _certificate, _session: None)
+    monkeypatch.setattr(transcript_pool, "check_certificate", lambda _certificate, _session: None)
     catches("needed", _rotates)
 
 
 def test_frames_left_out_of_the_journal(monkeypatch: Patch) -> None:
     """Without its own words an operator says something else after a restart."""
-    honest = SlotSigner.say
+    honest = SlotSigner.sign_once
 
     def forgetful(self: SlotSigner, *args: Any) -> list[Any]:
         return [effect for effect in honest(self, *args) if not isinstance(effect, Persist)]
 
-    monkeypatch.setattr(SlotSigner, "say", forgetful)
+    monkeypatch.setattr(SlotSigner, "sign_once", forgetful)
     catches("said twice, differently", _crashes_often)
 
 
@@ -290,7 +292,7 @@ def test_a_key_published_and_not_kept(monkeypatch: Patch) -> None:
 
 def test_a_lock_that_is_forgotten(monkeypatch: Patch) -> None:
     """Having committed to one transcript, nobody prepares another one of the session without proof that this is safe."""
-    monkeypatch.setattr(Agreement, "_lock_allows", lambda _self, _hash, _justified: True)
+    monkeypatch.setattr(VoteLock, "allows", lambda _self, _hash, _justified: True)
     catches("votes for two certificates", _loses_the_first_commits, range(8))
 
 
@@ -359,8 +361,8 @@ def test_evidence_that_nobody_believes(monkeypatch: Patch) -> None:
         assert world.accused(), "nobody is accused"
 
     act(0)
-    proofs = {**evidence_module._PROOFS, Fault.EQUIVOCATION: lambda _evidence, _session: False}
-    monkeypatch.setattr(evidence_module, "_PROOFS", proofs)
+    proofs = {**fault_proofs._PROOFS, Fault.EQUIVOCATION: lambda _evidence, _session: False}
+    monkeypatch.setattr(fault_proofs, "_PROOFS", proofs)
     catches("evidence that convinces nobody", act)
 
 
@@ -376,7 +378,7 @@ def test_a_second_genesis_beside_the_first(monkeypatch: Patch) -> None:
         world.run(3)
 
     act(0)
-    monkeypatch.setattr(Participant, "binding", None)
+    monkeypatch.setattr(Participant, "binding_session", None)
     catches("while bound", act)
 
 
@@ -423,10 +425,10 @@ def test_the_first_of_two_transcripts_dealt_from(monkeypatch: Patch) -> None:
             world.next_boundary(spread=0.01)
             world.run(15)
 
-    honest = Holdings._is_past
+    honest = Holdings._is_superseded
     monkeypatch.setattr(
         Holdings,
-        "_is_past",
+        "_is_superseded",
         lambda self, t: honest(self, t) and t.version < self.certified.transcript.version,
     )
     catches("keeps a share of an older version", act, range(5))
@@ -437,20 +439,20 @@ def test_the_first_of_two_transcripts_dealt_from(monkeypatch: Patch) -> None:
 
 def test_dealings_left_out_of_the_journal(monkeypatch: Patch) -> None:
     """A prepare vote says that the voter keeps what the version is made of."""
-    monkeypatch.setattr(Dealings, "journal", lambda _self, _transcript: [])
+    monkeypatch.setattr(SharingPhase, "journal", lambda _self, _transcript: [])
     catches("lacks a dealing on disk", _rotates)
 
 
 def test_a_prepare_vote_without_the_dealings(monkeypatch: Patch) -> None:
     """Who has not all dealings does not vote for what they make."""
-    monkeypatch.setattr(Dealings, "holds", lambda _self, _transcript: True)
-    monkeypatch.setattr(Dealings, "supports", lambda _self, _transcript, _keys, _now: True)
+    monkeypatch.setattr(SharingPhase, "holds", lambda _self, _transcript: True)
+    monkeypatch.setattr(SharingPhase, "supports", lambda _self, _transcript, _keys, _now: True)
 
-    def journal(self: Dealings, transcript: Any) -> list[Any]:
-        kept = [self._by_dealer[d] for d, _ in transcript.dealers if d in self._by_dealer]
+    def journal(self: SharingPhase, transcript: Any) -> list[Any]:
+        kept = [known for d, _ in transcript.dealers if (known := self.get(d)) is not None]
         return [Persist(JournalRecord("dealing", known.frame.encoded)) for known in kept]
 
-    monkeypatch.setattr(Dealings, "journal", journal)
+    monkeypatch.setattr(SharingPhase, "journal", journal)
 
     def act(seed: int) -> None:
         world = founded(4, seed)
@@ -468,14 +470,14 @@ def test_a_version_that_serves_too_few(monkeypatch: Patch) -> None:
 
 def test_a_newcomer_that_is_left_out(monkeypatch: Patch) -> None:
     """A leader in haste leaves out who is there, if nobody minds."""
-    honest = Dealings.supports
+    honest = SharingPhase.supports
 
-    def careless(self: Dealings, *args: Any) -> bool:
+    def careless(self: SharingPhase, *args: Any) -> bool:
         with monkeypatch.context() as patch:
-            patch.setattr(Dealings, "_newcomers", ())
+            patch.setattr(TranscriptDrafter, "_newcomers", ())
             return honest(self, *args)
 
-    monkeypatch.setattr(Dealings, "supports", careless)
+    monkeypatch.setattr(SharingPhase, "supports", careless)
     catches("the newcomer has no share", _is_left_out)
 
 
@@ -554,36 +556,39 @@ def test_shares_that_are_never_erased(monkeypatch: Patch) -> None:
 
 def test_a_polynomial_that_outlives_its_dealing(monkeypatch: Patch) -> None:
     """All of them together are the master key."""
-    monkeypatch.setattr(GenesisDealings, "forget_secrets", lambda _self: [])
+    monkeypatch.setattr(GenesisSharingPhase, "forget_secrets", lambda _self: [])
     catches("keeps a polynomial", _rotates)
 
 
 def test_an_older_key_that_is_listed(monkeypatch: Patch) -> None:
     """It may be erased, and is no key of this session."""
-    monkeypatch.setattr(Dealings, "_keys_are_right", lambda _self, _transcript, _keys: True)
+    monkeypatch.setattr(TranscriptDrafter, "_keys_are_right", lambda _self, _transcript, _keys: True)
     catches("lists an older key than its source", _ages_keys)
 
 
 def test_a_key_that_is_left_out(monkeypatch: Patch) -> None:
     """Its owner would be a newcomer to the next session, which serves it only if it is there."""
-    honest = Dealings._keys_are_right
+    honest = TranscriptDrafter._keys_are_right
 
-    def forgiving(self: Dealings, transcript: Any, keys: Any) -> bool:
+    def forgiving(self: TranscriptDrafter, transcript: Any, keys: Any) -> bool:
         filled: list[ListedKey | None] = [
-            key or self._listed(a)
+            key or self._terms.listed(a)
             for a, key in zip(transcript.recipients.addresses, transcript.keys, strict=True)
         ]
         return honest(self, replace(transcript, keys=tuple(filled)), keys)
 
-    monkeypatch.setattr(Dealings, "_keys_are_right", forgiving)
+    monkeypatch.setattr(TranscriptDrafter, "_keys_are_right", forgiving)
     catches("lists an older key than its source", _drops_keys)
 
 
 def test_newcomers_that_are_counted_by_address(monkeypatch: Patch) -> None:
     """One that lies and comes late keeps those that were there in time from their shares."""
-    monkeypatch.setattr(Dealings, "_timely", frozenset())
+    monkeypatch.setattr(TranscriptDrafter, "_timely", frozenset())
     monkeypatch.setattr(
-        Dealings, "_keyed_at", property(lambda _self: {}, lambda _self, _moments: None), raising=False
+        TranscriptDrafter,
+        "_keyed_at",
+        property(lambda _self: {}, lambda _self, _moments: None),
+        raising=False,
     )
     catches("newcomers have no share", split_by_a_late_newcomer)
 
@@ -600,10 +605,10 @@ def test_a_result_taken_in_the_wrong_session(monkeypatch: Patch) -> None:
         session = world.next_boundary(spread=0.01)
         assert world.run(15, until=lambda: world.is_shared(session)), world.story("no rotation")
 
-    honest = Dealings.take_dealt
+    honest = SharingPhase.take_deal_result
     monkeypatch.setattr(
-        Dealings,
-        "take_dealt",
+        SharingPhase,
+        "take_deal_result",
         lambda self, dealt: honest(
             self, replace(dealt, job=replace(dealt.job, context=self._context(self.me)))
         ),
@@ -616,13 +621,13 @@ def test_a_result_taken_in_the_wrong_session(monkeypatch: Patch) -> None:
 
 def test_evidence_that_lacks_the_body(monkeypatch: Patch) -> None:
     """It convinces nobody who has nothing else."""
-    honest = Dealings._bar
+    honest = DealingPool.bar
 
-    def bare(self: Dealings, reason: str, *frames: Frame, body: bytes | None = None) -> Any:
+    def bare(self: DealingPool, reason: str, *frames: Frame, body: bytes | None = None) -> Any:
         del body
         return honest(self, reason, *frames)
 
-    monkeypatch.setattr(Dealings, "_bar", bare)
+    monkeypatch.setattr(DealingPool, "bar", bare)
 
     def act(seed: int) -> None:
         world = founded(4, seed)
@@ -653,7 +658,7 @@ def test_a_certificate_that_a_genesis_drops(monkeypatch: Patch) -> None:
         assert world.run(5, until=know(session, [newcomer])), world.story("no version")
 
     act(0)
-    honest = Participant.learn
+    honest = Participant.adopt
 
     def drops(self: Participant, transcript: Any, certificate: Any, now: float) -> list[SessionEffect]:
         maker: Ceremony | None = self._ceremonies.get(transcript.session)
@@ -661,7 +666,7 @@ def test_a_certificate_that_a_genesis_drops(monkeypatch: Patch) -> None:
             return []
         return honest(self, transcript, certificate, now)
 
-    monkeypatch.setattr(Participant, "learn", drops)
+    monkeypatch.setattr(Participant, "adopt", drops)
     catches("no version", act)
 
 
@@ -671,16 +676,16 @@ def test_a_certificate_that_a_genesis_drops(monkeypatch: Patch) -> None:
 @pytest.mark.parametrize(("limit", "here"), [("MAX_EARLY_FRAMES", 16), ("MAX_EARLY_BYTES", 4096)])
 def test_early_frames_without_bound(limit: str, here: int, monkeypatch: Patch) -> None:
     """Of boundaries that are not seen, so many frames of a sender are kept, and so many bytes; fewer here."""
-    monkeypatch.setattr(operator_module, limit, here)
+    monkeypatch.setattr(early_frames, limit, here)
     _is_flooded(0)
-    honest = Participant._has_room
+    honest = EarlyFrames.has_room
 
-    def careless(self: Participant, frame: Frame) -> bool:
+    def careless(self: EarlyFrames, frame: Frame) -> bool:
         with monkeypatch.context() as patch:
-            patch.setattr(operator_module, limit, 2**30)
+            patch.setattr(early_frames, limit, 2**30)
             return honest(self, frame)
 
-    monkeypatch.setattr(Participant, "_has_room", careless)
+    monkeypatch.setattr(EarlyFrames, "has_room", careless)
     catches("early frames", _is_flooded)
 
 
@@ -694,7 +699,7 @@ def test_frames_without_end_from_one_sender(monkeypatch: Patch) -> None:
     """What displaces what it said before is verified as well, up to a bound, which is lower here."""
     monkeypatch.setattr(frame_log_module, "MAX_TAKEN", 30)
     _is_flooded(0)
-    monkeypatch.setattr(FrameLog, "wants", FrameLog._has_room)
+    monkeypatch.setattr(FrameLog, "accepts", FrameLog._has_room)
     catches("signatures of one sender verified", _is_flooded)
 
 
@@ -708,7 +713,7 @@ def test_bad_signatures_without_end(monkeypatch: Patch) -> None:
 
 def test_a_dealer_without_a_slot(monkeypatch: Patch) -> None:
     """A second dealing convicts its dealer, and is not verified."""
-    add, receive = FrameLog.add, Dealings.receive
+    add, receive = FrameLog.add, SharingPhase.receive
 
     def adds(self: FrameLog, frame: Frame) -> tuple[Frame, Frame] | None:
         found = add(self, frame)
@@ -717,16 +722,16 @@ def test_a_dealer_without_a_slot(monkeypatch: Patch) -> None:
         self._by_key[frame.key] = frame
         return None
 
-    def receives(self: Dealings, frame: Frame) -> list[Any]:
-        self._by_dealer.pop(frame.sender, None)
+    def receives(self: SharingPhase, frame: Frame) -> list[Any]:
+        self._pool._by_dealer.pop(frame.sender, None)
         return receive(self, frame)
 
     monkeypatch.setattr(FrameLog, "add", adds)
-    monkeypatch.setattr(Dealings, "receive", receives)
+    monkeypatch.setattr(SharingPhase, "receive", receives)
     catches("two dealings of one slot verified", _deals_twice)
 
 
 def test_sessions_that_are_never_forgotten(monkeypatch: Patch) -> None:
     """What a sender may fill in one session, it may fill in all that are kept."""
-    monkeypatch.setattr(Participant, "forget", lambda _self: [])
+    monkeypatch.setattr(Participant, "prune", lambda _self: [])
     catches("sessions", _goes_on)

@@ -205,7 +205,7 @@ def test_a_genesis_of_all_needs_every_dealer_and_then_binds_nobody(name: str) ->
     if name != "a flood":  # among what it sends may be a dealing of its own that is none, and come first
         assert has_key == (name not in NO_DEALING), world.story("a key" if has_key else "no key")
     world.next_boundary(spread=0.01)
-    free = world.run(30, until=lambda: not any(n.operator.binding for n in world.correct()))  # type: ignore[union-attr]
+    free = world.run(30, until=lambda: not any(n.operator.binding_session for n in world.correct()))  # type: ignore[union-attr]
     assert free, world.story("bound for ever")
 
 
@@ -221,7 +221,7 @@ class _NoCurve:
 
 def test_nothing_dearer_than_a_hash_comes_before_a_signature(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether a frame is worth a signature check costs no operation on a curve, whatever is said."""
-    wants, nothing = Participant.wants, Backends(*(_NoCurve(),) * 2)  # type: ignore[arg-type]
+    wants, nothing = Participant.should_verify, Backends(*(_NoCurve(),) * 2)  # type: ignore[arg-type]
     screened: set[FrameKind] = set()
 
     def watched(self: Participant, frame: Frame) -> bool:
@@ -229,7 +229,7 @@ def test_nothing_dearer_than_a_hash_comes_before_a_signature(monkeypatch: pytest
         with backends.use(nothing):
             return wants(self, frame)
 
-    monkeypatch.setattr(Participant, "wants", watched)
+    monkeypatch.setattr(Participant, "should_verify", watched)
     world = founded(4)
     led_by_liars(world, b.junk, b.flood, b.misdirected, b.replay, b.forged_certificates)
     world.run(3)

@@ -20,10 +20,10 @@ from eigenkms.crypto import bn254, pvss
 from eigenkms.crypto.backends import bls12381
 from eigenkms.crypto.scalars import R
 from eigenkms.errors import VerificationError
-from eigenkms.protocols.ceremony.jobs import CheckJob, CheckResult, Job, Result, UncheckedDealing, carry_out
+from eigenkms.protocols.ceremony.jobs import CheckJob, CheckResult, Job, Result, UncheckedDealing, run_job
 from eigenkms.protocols.ceremony.participant import Participant
 from eigenkms.protocols.records.evidence import Evidence, Fault
-from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.messages import GENESIS_SOURCE
 from eigenkms.protocols.wire.session import Parameters, Session, cluster_id
@@ -173,9 +173,9 @@ class World:
     def _result(self, job: Job) -> Result:
         table = logarithms(bls12381().name)
         if not isinstance(job, CheckJob):
-            return carry_out(job, self.rng, table)
+            return run_job(job, self.rng, table)
         new = tuple(d for d in job.dealings if self._place(d) not in self._checked)
-        found = cast("CheckResult", carry_out(CheckJob(new), self.rng, table))
+        found = cast("CheckResult", run_job(CheckJob(new), self.rng, table))
         for dealing in new:
             self._checked[self._place(dealing)] = dealing.name in found.valid
         valid = frozenset(d.name for d in job.dealings if self._checked[self._place(d)])

@@ -25,8 +25,8 @@ from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Host, Request
 from eigenkms.p2p.identity import PeerId, PeerKey
 from eigenkms.protocols.wire import rpc_methods
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.protocols.wire.client_rpc import (
-    CertifiedTranscript,
     build_statement,
     decode_info_request,
     decode_partial_request,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from eigenkms.crypto import bn254
 from eigenkms.crypto.shamir import Polynomial
-from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.protocols.wire.votes import Phase, aggregate, vote_digest
 from eigenkms.types import ClusterId

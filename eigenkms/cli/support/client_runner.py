@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from eigenkms.client.attesters import Attester
     from eigenkms.client.release_environment import Secrets
     from eigenkms.crypto.ibe_v2 import ApplicationKey
-    from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
+    from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 
 T = TypeVar("T")
 

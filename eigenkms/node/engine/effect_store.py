@@ -12,21 +12,22 @@ import trio
 from eigenkms.node import log_fields
 from eigenkms.node.key_versions import Versions
 from eigenkms.protocols.ceremony.effects import (
-    Certified,
-    Erase,
-    EraseJournal,
+    DropJournal,
+    EraseJournalSecrets,
     EraseKeys,
-    Forget,
-    Held,
+    EraseShare,
     KeepKey,
+    KeepShare,
     Persist,
-    Prepared,
     ReportFault,
+    StoreCertifiedVersion,
+    StorePreparedVersion,
 )
 from eigenkms.protocols.ceremony.participant import SessionEffect
 from eigenkms.protocols.records.evidence import Evidence
 from eigenkms.protocols.records.evidence_bundle import Bundle
-from eigenkms.protocols.wire.client_rpc import MAX_PAGE_BYTES, CertifiedTranscript, EvidencePage
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
+from eigenkms.protocols.wire.client_rpc import MAX_PAGE_BYTES, EvidencePage
 from eigenkms.protocols.wire.session import Session
 from eigenkms.storage.store import Record, Store
 from eigenkms.types import OperatorAddress, SessionId
@@ -66,9 +67,11 @@ class EffectStore:
         match item.effect:
             case KeepKey(number, key):
                 self._store.keep_key(number, key.secret.to_bytes())
-            case Prepared(transcript, certificate) | Certified(transcript, certificate):
+            case StorePreparedVersion(transcript, certificate) | StoreCertifiedVersion(
+                transcript, certificate
+            ):
                 self._versions.add(CertifiedTranscript(transcript, certificate))
-            case Held(transcript_hash, share):
+            case KeepShare(transcript_hash, share):
                 self._versions.hold(transcript_hash, share)
 
     def _append_journals(self, effects: Sequence[SessionEffect]) -> None:
@@ -86,13 +89,13 @@ class EffectStore:
     def _erase(self, item: SessionEffect) -> None:
         """Erase shares, keys and journals, in the order of the step."""
         match item.effect:
-            case Erase(transcript_hash):
+            case EraseShare(transcript_hash):
                 self._erase_share(transcript_hash)
             case EraseKeys(numbers):
                 self._store.erase_keys(numbers)
-            case EraseJournal(session):
+            case EraseJournalSecrets(session):
                 self._store.destroy_secrets(session)
-            case Forget(session):
+            case DropJournal(session):
                 self._store.drop_session(session)
 
     def _erase_share(self, transcript_hash: bytes) -> None:

@@ -34,10 +34,10 @@ from eigenkms.node.engine.statistics import EngineCounters, EngineStatistics
 from eigenkms.node.engine.workers import Workers
 from eigenkms.node.key_versions import Versions
 from eigenkms.protocols.ceremony.ceremony import Ceremony
-from eigenkms.protocols.ceremony.effects import Broadcast, Closed, Publish, Work
+from eigenkms.protocols.ceremony.effects import Broadcast, CloseSession, Publish, RunJob
 from eigenkms.protocols.ceremony.jobs import Job
 from eigenkms.protocols.ceremony.participant import Participant, SessionEffect
-from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.protocols.wire.dealing import DealingRow
 from eigenkms.protocols.wire.frames import Frame
 from eigenkms.protocols.wire.messages import SourceRef
@@ -137,7 +137,7 @@ class Engine:
             self._base_unknown.set()
         await self._apply(sink, effects)
         self._reporter.report(effects)
-        if any(isinstance(item.effect, Closed) for item in effects):
+        if any(isinstance(item.effect, CloseSession) for item in effects):
             await self._join_late(sink, "the one before it is closed")
 
     async def _apply(self, sink: FrameSink, effects: Sequence[SessionEffect]) -> None:
@@ -150,7 +150,7 @@ class Engine:
                 await sink.publish(item.session, item.effect.name, item.effect.body)
         send, _ = self._jobs
         for item in effects:
-            if isinstance(item.effect, Work):
+            if isinstance(item.effect, RunJob):
                 send.send_nowait(item.effect.job)
 
     # -- events ----------------------------------------------------------------------------------------------
@@ -176,7 +176,9 @@ class Engine:
 
         await self._step(sink, work)
         await self._machines.run(lambda: self._entry.prune(session))
-        waits = not joined and (self._participant.binding is not None or not self._participant.has_version)
+        waits = not joined and (
+            self._participant.binding_session is not None or not self._participant.has_version
+        )
         self._deferred = DeferredSession(session, may_found) if waits and may_vote else None
         return joined
 
@@ -205,10 +207,10 @@ class Engine:
 
     def _adopt(self, head: VersionHead, now: float) -> list[SessionEffect]:
         transcript, share = head.transcript, None
-        if head.proof is not None and self._participant.may_learn(transcript):
+        if head.proof is not None and self._participant.can_adopt(transcript):
             share = self._versions.share_of(transcript.hash)
             self._versions.add(CertifiedTranscript(transcript, head.certificate), head.proof)
-        return self._participant.learn(transcript, head.certificate, now, share)
+        return self._participant.adopt(transcript, head.certificate, now, share)
 
     async def take_row(self, sink: FrameSink, name: bytes, row: DealingRow) -> None:
         """Take this operator's row of a dealing, which a peer served."""
@@ -249,7 +251,7 @@ class Engine:
     @property
     def live(self) -> tuple[Ceremony, ...]:
         """Sessions in which others may have frames that are not here, oldest first."""
-        return self._participant.live
+        return self._participant.syncable
 
     @property
     def accused(self) -> Mapping[OperatorAddress, int]:
@@ -294,6 +296,6 @@ class Engine:
 def _load(participant: Participant, store: Store, versions: Versions) -> None:
     """Give the participant the versions and encryption keys of earlier processes."""
     for held in versions.known():
-        participant.know(held.epoch.transcript, held.epoch.certificate, held.share)
+        participant.load_version(held.epoch.transcript, held.epoch.certificate, held.share)
     for number, secret in store.keys().items():
-        participant.know_key(number, EncryptionKey.of(SecretScalar.from_bytes(secret)))
+        participant.load_key(number, EncryptionKey.of(SecretScalar.from_bytes(secret)))

@@ -58,7 +58,7 @@ class Intake:
         for origin, item in considered:
             try:
                 frame = decode_frame(item) if isinstance(item, bytes) else item
-                if self._participant.wants(frame):
+                if self._participant.should_verify(frame):
                     wanted.append((origin, frame))
             except RemoteProtocolError as error:
                 self._counters.refuse(None, str(error))

@@ -20,7 +20,7 @@ import trio
 from eigenkms.errors import StorageError
 from eigenkms.node.engine.effect_store import EffectStore
 from eigenkms.node.engine.intake import Intake
-from eigenkms.protocols.ceremony.effects import Erase
+from eigenkms.protocols.ceremony.effects import EraseShare
 from eigenkms.protocols.ceremony.participant import Participant, SessionEffect
 
 Answer = TypeVar("Answer")
@@ -125,7 +125,7 @@ class Machines:
         if now >= self._tick_at:
             effects = [*effects, *self._participant.tick(now)]
         effects = [*effects, *self._intake.feed_bodies(now)]
-        if any(isinstance(item.effect, Erase) for item in effects):
+        if any(isinstance(item.effect, EraseShare) for item in effects):
             self._erased_at = now
         self._effects.make_durable(effects)
         self._is_ahead_of_disk = False

@@ -29,7 +29,7 @@ class EngineQueries:
         """Return a request for frames of each session in which others may have more."""
 
         def read() -> list[Frame]:
-            return [ceremony.sync_request() for ceremony in self._participant.live]
+            return [ceremony.sync_request() for ceremony in self._participant.syncable]
 
         return await self._machines.run(read)
 

@@ -60,7 +60,7 @@ class SessionEntry:
         self._reporter.begin(session.id, now)
         self._store.open_session(session.id, session.boundary.number, encode_session(session))
         effects = participant.boundary(session, now)
-        early = participant.take_early(session)
+        early = participant.pop_buffered(session)
         return True, effects + self._intake.verify([(None, frame) for frame in early], now)
 
     def _already_voted_at(self, session: Session) -> bool:
@@ -86,12 +86,12 @@ class SessionEntry:
             )
             opened_at = now - max(0.0, now_unix - header.opened)
             silent = header.block_number <= floor
-            effects += self._participant.restore(session, records, opened_at, now, silent=silent)
+            effects += self._participant.restore(session, records, opened_at, now, listen_only=silent)
         return effects + self._participant.tick(now)
 
     def prune(self, newest: Session) -> None:
         """Drop the journals that nobody needs any more."""
-        for session in self._participant.forget():
+        for session in self._participant.prune():
             self._store.drop_session(session.id)
         interval = newest.parameters.interval_blocks
         self._store.forget_sessions(max(0, newest.boundary.number - KEPT_BOUNDARIES * interval))

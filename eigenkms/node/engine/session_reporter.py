@@ -8,10 +8,10 @@ import trio
 
 from eigenkms.node import log_fields
 from eigenkms.node.engine.statistics import EngineCounters
-from eigenkms.protocols.ceremony.ceremony import FAILED
 from eigenkms.protocols.ceremony.effects import LogEvent, ReportFault
 from eigenkms.protocols.ceremony.holdings import NOT_OPENED
 from eigenkms.protocols.ceremony.participant import SessionEffect
+from eigenkms.protocols.ceremony.session_observer import FAILED
 from eigenkms.protocols.wire.session import Session
 from eigenkms.types import SessionId
 

@@ -17,7 +17,7 @@ import trio
 
 from eigenkms.crypto import pvss
 from eigenkms.crypto.hashing import Rng
-from eigenkms.protocols.ceremony.jobs import Job, OpenJob, Result, carry_out
+from eigenkms.protocols.ceremony.jobs import Job, OpenJob, Result, run_job
 
 THREADS: Final = 2
 
@@ -53,7 +53,7 @@ class Workers:
 
     def _compute(self, job: Job) -> Result:
         table = self._known_table() if isinstance(job, OpenJob) else None
-        return carry_out(job, self._rng, table)
+        return run_job(job, self._rng, table)
 
     def _known_table(self) -> pvss.LogarithmTable:
         with self._making:

@@ -22,7 +22,7 @@ from eigenkms.node.monitor.canary import Canary
 from eigenkms.node.monitor.health import CANNOT_SERVE, DEGRADED, HEALTHY
 from eigenkms.node.monitor.operator_status import MemberStatus, OperatorStatus
 from eigenkms.p2p.types import Statistics
-from eigenkms.protocols.ceremony.ceremony import FAILED
+from eigenkms.protocols.ceremony.session_observer import FAILED
 from eigenkms.public_status import PublicStatus
 from eigenkms.types import to_hex
 

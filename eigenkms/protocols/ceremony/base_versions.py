@@ -1,18 +1,18 @@
-"""The versions that one session deals from, with their dealings: what agreement deliberates on.
+"""The versions that one session deals from, with their dealings.
 
 There is one source, as a rule. A better one that turns up during the session is added; the one that was added last is the one to
 propose from. A transcript from another source may be prepared as well, unless it is forbidden by the *floor*: what this operator
-committed to last, or knows to be certified. What is prepared afresh must deal from that very version or from a later one, which was
+committed to last, or knows to be certified. A fresh transcript must deal from that very version or from a later one, which was
 prepared by a quorum after it.
 
-Whoever deals from a source that is not known here is remembered: it may be a better one.
+An operator that deals from an unknown source is remembered: it may be a better one.
 """
 
 from collections.abc import Iterator, Sequence
 
-from eigenkms.protocols.ceremony.agreement import Draft
-from eigenkms.protocols.ceremony.dealings import Dealings
 from eigenkms.protocols.ceremony.effects import Effect
+from eigenkms.protocols.ceremony.proposals import Draft
+from eigenkms.protocols.ceremony.sharing import SharingPhase
 from eigenkms.protocols.wire.messages import GENESIS, SourceRef, source_of
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress, OperatorSet
@@ -29,20 +29,20 @@ class BaseVersions:
     def __init__(self, members: OperatorSet, floor: SourceRef) -> None:
         self._members = frozenset(members.addresses)
         self._floor = floor
-        self._by_ref: dict[SourceRef, Dealings] = {}
+        self._by_ref: dict[SourceRef, SharingPhase] = {}
         self._unknown: dict[OperatorAddress, SourceRef] = {}
 
-    def __iter__(self) -> Iterator[Dealings]:
+    def __iter__(self) -> Iterator[SharingPhase]:
         return iter(tuple(self._by_ref.values()))
 
-    def add(self, dealings: Dealings) -> None:
+    def add(self, dealings: SharingPhase) -> None:
         self._by_ref[dealings.ref] = dealings
 
-    def get(self, ref: SourceRef) -> Dealings | None:
+    def get(self, ref: SourceRef) -> SharingPhase | None:
         return self._by_ref.get(ref)
 
     @property
-    def current(self) -> Dealings:
+    def current(self) -> SharingPhase:
         """Those from the source that was added last."""
         return tuple(self._by_ref.values())[-1]
 
@@ -87,8 +87,8 @@ class BaseVersions:
 
     # -- sources that are not known here -----------------------------------------------------------------------
 
-    def hear(self, sender: OperatorAddress, ref: SourceRef) -> None:
-        """Remember who deals from a source that is not known here and may be a better one."""
+    def note_unknown(self, sender: OperatorAddress, ref: SourceRef) -> None:
+        """Remember an operator that deals from an unknown, maybe better source."""
         strangers = sum(1 for known in self._unknown if known not in self._members)
         has_room = sender in self._members or sender in self._unknown or strangers < MAX_UNKNOWN
         if self._may_be_better(ref) and has_room:
@@ -96,7 +96,7 @@ class BaseVersions:
 
     @property
     def unknown(self) -> dict[OperatorAddress, SourceRef]:
-        """Who deals from which source that is not known here and may be a better one."""
+        """The unknown sources that may be better ones, by operator that deals from them."""
         remembered = tuple(self._unknown.items())
         return {
             sender: ref for sender, ref in remembered if ref not in self._by_ref and self._may_be_better(ref)

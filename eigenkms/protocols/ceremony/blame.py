@@ -1,4 +1,4 @@
-"""Blame: of whom an operator had not heard in time when the next boundary found a session without a certificate.
+"""Blame: the operators that were late in a session without a certificate.
 
 It is an observation and no proof: the network can be at fault, and a sender that is named may have sent. What it is good for:
 people learn whom to call. So the names must not mislead. In a network that delivers among correct operators within the length of
@@ -57,12 +57,12 @@ class Blame:
 
     @property
     def operators(self) -> frozenset[OperatorAddress]:
-        """All that are named."""
+        """All operators that are named."""
         return frozenset(a for each in fields(self) for a in getattr(self, each.name))
 
     @property
     def named(self) -> dict[str, object]:
-        """What is logged: the addresses of each kind that has any, as text."""
+        """The log fields: the addresses of each kind that has any, as text."""
         found = {each.name: getattr(self, each.name) for each in fields(self)}
         return {name: [f"0x{a.hex()}" for a in who] for name, who in found.items() if who}
 
@@ -79,7 +79,7 @@ class Witness:
         """When its time began to run, as enough members were in it."""
 
     def see(self, what: Hashable, operators: Collection[OperatorAddress], now: float) -> None:
-        """So far these did it. They only become more."""
+        """Note that these operators did it by now. They only become more."""
         times = self._seen.setdefault(what, {})
         self._since.setdefault(what, now)
         if len(times) != len(operators):
@@ -87,7 +87,7 @@ class Witness:
                 times.setdefault(operator, now)
 
     def enter(self, view: int, now: float, *, waits: bool) -> None:
-        """A view is the one that I am in, and I wait for others to enter it or do not."""
+        """Note the current view, and whether this operator waits for others to enter it."""
         self.entered.setdefault(view, now)
         if not waits:
             self.running.setdefault(view, now)
@@ -102,17 +102,17 @@ class Witness:
         return self._since[what]
 
     def until(self, what: Hashable, moment: float) -> frozenset[OperatorAddress]:
-        """Who had done it by then."""
+        """Return the operators that had done it by then."""
         return frozenset(a for a, time in self._seen.get(what, {}).items() if time <= moment)
 
     def moment(self, what: Hashable, among: Collection[OperatorAddress], count: int) -> float:
-        """When ``count`` of these had done it. IndexError if they have not."""
+        """Return when ``count`` of these had done it. IndexError if they have not."""
         return sorted(time for a, time in self._seen[what].items() if a in among)[count - 1]
 
 
 @dataclass(frozen=True)
 class Duties:
-    """Who owes what before the first view: the dealings of a session from ``source``, and the keys that they need.
+    """The duties before the first view: dealings from ``source`` and their keys.
 
     At genesis ``keyed`` are all members, who owe a digest as well; in a rotation the newcomers.
     """
@@ -130,7 +130,10 @@ class Duties:
 
 @dataclass(frozen=True)
 class ViewHistory:
-    """What agreement came to: my ``view``, who ``leads`` each one that was entered, the members ``here`` in mine or above."""
+    """The views of an agreement.
+
+    ``view`` is the current one, ``leads`` the leader of each that was entered, ``here`` the members in the current one or above.
+    """
 
     view: int
     leads: dict[int, OperatorAddress | None]
@@ -142,7 +145,10 @@ DIGESTS: Final = "digests"
 
 
 class Inquest:
-    """Judges one session of ``me``, a member, at the moment ``now`` of the next boundary. ``log`` has what was said."""
+    """The inquest of ``me``, a member, into one session at the next boundary.
+
+    ``now`` is the moment of that boundary; ``log`` has the frames.
+    """
 
     def __init__(
         self, session: Session, me: OperatorAddress, witness: Witness, log: FrameLog, now: float
@@ -155,7 +161,7 @@ class Inquest:
         self._members = frozenset(session.recipients.addresses)
 
     def blame(self, duties: Duties, views: ViewHistory) -> Blame:
-        """Who was late in the first stage that was."""
+        """Name the operators that were late in the first stage that was late."""
         witness = self._witness
         observed = self._now - witness.since(duties.source)
         stage = min(STAGE_WINDOWS * self._session.window, observed / 4)
@@ -210,7 +216,7 @@ class Inquest:
         return self._members - {frame.sender for frame in self._log if frame.kind in VIEW_KINDS} - {self._me}
 
     def _judged(self, enough_at: float) -> list[int]:
-        """Views that ran long enough for a correct leader."""
+        """Return the views that ran long enough for a correct leader."""
         entered = sorted(self._witness.entered)
         left = {view: self._witness.entered[after] for view, after in pairwise(entered)}
         return [
@@ -220,14 +226,15 @@ class Inquest:
         ]
 
     def _waits_in(self, view: int) -> bool:
-        """Whether too few members have been in my view for long."""
+        """Return whether too few members have been in this operator's view for long."""
         entered = self._witness.entered.get(view, self._now)
         return view not in self._witness.running and self._now - entered >= self._least
 
     def _voters(self, view: int) -> frozenset[OperatorAddress] | None:
-        """Who voted in a view as far as it came: who committed if t' members prepared one transcript, else who prepared.
+        """Return the members that voted in a view as far as it came.
 
-        ``None`` if I did not prepare anything.
+        Those that committed if t' members prepared one transcript, else those that prepared. ``None`` if this operator did not
+        prepare anything.
         """
         prepared = self._votes(view, Phase.PREPARE)
         hashes = list(prepared.values())

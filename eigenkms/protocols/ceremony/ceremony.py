@@ -1,614 +1,338 @@
-"""One session from boundary to certificate: keys, dealings, agreement; one journal, one frame log.
+"""One session from boundary to certificate, with one journal and one frame log.
 
 A ceremony either makes a master key (*genesis*) or renews its shares (*rotation*) from a version, its *source*. A higher source
 that turns up later is dealt from as well; a genesis ceremony in which nobody can have bound this operator becomes a rotation
-when a version turns up.
+when a version turns up. These states and their transitions are in ``session_state``.
 
 A caller feeds it verified frames, bodies of dealings, results of jobs, the time, and the news of the next boundary, and carries
 out the effects it returns. After a crash, a new ``Ceremony`` made from the journal's records goes on where the old one stopped;
-what came from others is pulled again (``sync_request`` / ``sync_reply``), since gossip may lose anything.
+frames of others are pulled again (``sync_request`` / ``sync_reply``), since gossip may lose anything.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
-from eigenkms.crypto import bn254, pvss
-from eigenkms.crypto.hashing import Rng
+from eigenkms.crypto import pvss
 from eigenkms.crypto.scalars import SecretScalar
-from eigenkms.protocols.ceremony.agreement import Agreement, Decision
+from eigenkms.protocols.ceremony.agreement import Agreement
 from eigenkms.protocols.ceremony.base_versions import BaseVersions
-from eigenkms.protocols.ceremony.blame import DIGESTS, KEYS, Blame, Inquest, ViewHistory, Witness
-from eigenkms.protocols.ceremony.dealings import Dealings, KnownDealing, Stage
+from eigenkms.protocols.ceremony.ceremony_reader import CeremonyReader
+from eigenkms.protocols.ceremony.context import CeremonyContext, SourceVersion, StartData
 from eigenkms.protocols.ceremony.effects import (
     Broadcast,
-    Certified,
-    Closed,
     Effect,
-    EraseJournal,
+    EraseJournalSecrets,
     JournalRecord,
     LogEvent,
     Persist,
-    Prepared,
     ReportFault,
+    StorePreparedVersion,
 )
-from eigenkms.protocols.ceremony.frame_log import FrameLog
-from eigenkms.protocols.ceremony.genesis import GenesisDealings
+from eigenkms.protocols.ceremony.frame_filter import FrameFilter
+from eigenkms.protocols.ceremony.genesis import GenesisSharingPhase
 from eigenkms.protocols.ceremony.jobs import CheckResult, DealResult
-from eigenkms.protocols.ceremony.membership import SessionMembership
-from eigenkms.protocols.ceremony.session_progress import CeremonyStatus, SessionStep, steps_of
-from eigenkms.protocols.ceremony.signer import SlotSigner
+from eigenkms.protocols.ceremony.outcome import outcome_of
+from eigenkms.protocols.ceremony.session_state import DECIDED, OPEN_TO_SOURCES, PAST, SessionEvent, next_state
+from eigenkms.protocols.ceremony.sharing import SharingPhase
 from eigenkms.protocols.records.evidence import Evidence, Fault
 from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame
-from eigenkms.protocols.wire.key_directory import KeyDirectory, key_slot
-from eigenkms.protocols.wire.messages import (
-    GENESIS,
-    SESSION_KINDS,
-    SourceRef,
-    key_body,
-    read_dealing,
-    read_proposal,
-    read_sync,
-    read_vote,
-    ref_of,
-    slot_of,
-    source_of,
-    sync_body,
-)
+from eigenkms.protocols.wire.key_directory import key_slot
+from eigenkms.protocols.wire.messages import GENESIS, SourceRef, key_body, read_dealing, read_vote, ref_of
 from eigenkms.protocols.wire.session import Session
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.protocols.wire.votes import VOID_HASH, Certificate, decode_certificate
-from eigenkms.types import OperatorAddress
-
-FAILED = "ended without a certificate"
-"""The event of a session that the next boundary found so."""
-SYNC_REPLY_BYTES = 512 * 1024
-BYTES_A_PARTY = 1024
-"""A frame may have so many bytes for each party, and for four more. The largest, a proposal that shows everybody's key, has two
-thirds of it. Frames of 256 operators fit any session otherwise, and a sender has twelve of the largest kinds in each that is kept.
-"""
 
 
-@dataclass(frozen=True)
-class HeldSource:
-    """A version that a rotation deals from, and my share of it if I hold one."""
+class Ceremony(CeremonyReader):
+    """One operator's side of one session: a genesis, or with ``sources`` a rotation.
 
-    transcript: Transcript
-    share: SecretScalar | None = field(repr=False)
-
-
-@dataclass(frozen=True)
-class CeremonyContext:
-    """What is the same for all ceremonies of one operator: who it is, its BN254 key, its source of randomness, and how long, in
-    seconds, a session that begins now waits for those that may be late (some round trips).
-    """
-
-    me: OperatorAddress
-    key: bn254.KeyPair = field(repr=False)
-    rng: Rng
-    grace: Callable[[], float]
-
-
-class Ceremony:
-    """One operator's side of one session: a genesis, or with ``sources`` (ascending) a rotation.
-
-    ``opened_at`` is the time, on the caller's clock in seconds, at which the boundary was first seen; ``records`` what an
-    earlier life journaled; ``fresh`` the encryption key to publish here, if there is one; ``floor`` the version of this
-    operator's lock. A ``silent`` one says nothing that it could have said differently before its journal was lost in part.
+    ``sources`` ascend. ``opened_at`` is the time, on the caller's clock in seconds, at which the boundary was first seen. ``data``
+    is what an earlier run journaled, and the encryption key to publish here. ``floor`` is the version of this operator's lock. With
+    ``listen_only`` it signs nothing that it could have signed differently before its journal was lost in part.
     """
 
     def __init__(
         self,
         session: Session,
-        setting: CeremonyContext,
+        context: CeremonyContext,
         opened_at: float,
         *,
-        records: Sequence[JournalRecord] = (),
-        sources: Sequence[HeldSource] = (),
-        fresh: pvss.EncryptionKey | None = None,
+        data: StartData,
+        sources: Sequence[SourceVersion] = (),
         floor: SourceRef = GENESIS,
-        silent: bool = False,
+        listen_only: bool = False,
     ) -> None:
-        self.session = session
-        self.me = setting.me
-        self._setting = setting
-        self._opened_at = opened_at
-        self._fresh = fresh
-        self._log = FrameLog()
-        self._voice = SlotSigner(session, setting.me, setting.key, self._log)
-        self._keys = KeyDirectory(session)
-        self._parties = SessionMembership(session, setting.me)
-        self._sources = BaseVersions(session.recipients, floor)
-        self._agreement = Agreement(
-            self._voice, self._sources, sources[0].transcript.mpk if sources else None
-        )
+        mpk = sources[0].transcript.mpk if sources else None
+        super().__init__(session, context, opened_at, floor, mpk)
         if not sources:
-            genesis = GenesisDealings(self._voice, self._keys, setting.rng, opened_at, setting.grace())
+            genesis = GenesisSharingPhase(self._signer, self._keys, context.rng, opened_at, context.grace())
             self._sources.add(genesis)
         for source in sources:
             self._sources.add(self._dealings_from(source, opened_at))
-            self._parties.admit(source.transcript)
-        self._silent = False
-        if silent:
-            self._leave()
-        self._announced = False
-        self._prepared_told: bytes | None = None
-        self._was_decided = False
-        self._restored = tuple(records)
-        self._superseded = False
-        self._prepared = False
-        self._witness = Witness()
-        self._started_at = opened_at
-        self._ran_at = opened_at
-        """Until when what follows from the passing of time was done."""
-        self.blame: Blame | None = None
-        """Whom I had not heard from in time, if the next boundary found this session without a certificate."""
+            self._membership.add_source(source.transcript)
+        self._filter = FrameFilter(context.me, self._membership, self._log)
+        self._reported_prepare: bytes | None = None
+        self._start_data = data
+        if listen_only:
+            self._stop_signing()
 
-    def _dealings_from(self, source: HeldSource, opened_at: float) -> Dealings:
-        setting = self._setting
-        return Dealings(
-            self._voice,
-            self._keys,
-            setting.rng,
-            opened_at,
-            setting.grace(),
-            source.transcript,
-            source.share,
-        )
+    def _dealings_from(self, source: SourceVersion, opened_at: float) -> SharingPhase:
+        rng, grace = self._context.rng, self._context.grace()
+        return SharingPhase(self._signer, self._keys, rng, opened_at, grace, source.transcript, source.share)
 
-    # -- events ------------------------------------------------------------------------------------------------
+    # -- the beginning -----------------------------------------------------------------------------------------
 
     def start(self, now: float) -> list[Effect]:
-        """Begin, or resume from the journal: say again what was said, then go on."""
-        self._started_at = now
-        known = {record.body for record in self._restored if record.kind == "source"}
+        """Begin, or resume from the journal: broadcast again what was signed, then go on."""
+        self._observer.start(now)
+        data, self._start_data = self._start_data, StartData()
+        known = frozenset(data.bodies("source"))
         effects: list[Effect] = [
             Persist(JournalRecord("source", source.encoded))
             for source in self.sources
             if source.encoded not in known
         ]
-        if any(record.kind == "silent" for record in self._restored):
-            self._leave()
-        if self.is_rotation and any(record.kind == "polynomial" for record in self._restored):
-            effects.append(
-                EraseJournal(self.session.id)
-            )  # a genesis until its source was journaled, and then a crash
-        own = [decode_frame(r.body) for r in self._restored if r.kind == "frame"]
-        for frame in own:
-            self._log.add(frame)
-        for record in self._restored:
-            if record.kind == "dealing" and (frame := decode_frame(record.body)).sender != self.me:
-                self._log.add(frame)  # to be served: its dealer may be gone
-        for dealings in self._sources:
-            dealings.restore(self._restored)
-        self._agreement.restore(self._restored, now)
-        for frame in own:
-            effects += self._route(frame, now)
-            effects.append(Broadcast(frame))
-        for record in self._restored:
-            if record.kind == "certificate":
-                self._agreement.learn_decision(None, decode_certificate(record.body))
-                self._was_decided = True
-        self._restored = ()
-        return [*effects, *self._publish_key(), *self._run(now)]
+        if data.has("silent"):
+            self._stop_signing()
+        if self.is_rotation and data.has("polynomial"):
+            # a genesis until its source was journaled, and then a crash
+            effects.append(EraseJournalSecrets(self.session.id))
+        effects += self._replay(data, now)
+        return [*effects, *self._publish_key(data.fresh), *self._advance(now)]
 
-    def _publish_key(self) -> list[Effect]:
-        """My fresh encryption key, which the caller made durable."""
-        key, slot = self._fresh, (FrameKind.KEY, 0)
-        if key is None or self._silent or self.me not in self.session.x:
+    def _replay(self, data: StartData, now: float) -> list[Effect]:
+        """Take back what the journal holds."""
+        own = [decode_frame(body) for body in data.bodies("frame")]
+        dealt = [decode_frame(body) for body in data.bodies("dealing")]
+        # dealings of others are to be served: their dealers may be gone
+        for frame in (*own, *(frame for frame in dealt if frame.sender != self.me)):
+            self._log.add(frame)
+        for dealings in self._sources:
+            dealings.restore(data.records)
+        self._agreement.restore(data.records, now)
+        effects: list[Effect] = []
+        for frame in own:
+            effects += self._dispatch(frame, now)
+            effects.append(Broadcast(frame))
+        for body in data.bodies("certificate"):
+            self._agreement.restore_decision(decode_certificate(body))
+        return effects
+
+    def _publish_key(self, key: pvss.EncryptionKey | None) -> list[Effect]:
+        """Publish this operator's fresh encryption key, which the caller made durable."""
+        slot = (FrameKind.KEY, 0)
+        if key is None or self._is_silent or self.me not in self.session.x:
             return []
-        proof = pvss.prove_possession(key, key_slot(self.session, self.me), self._setting.rng)
-        said: list[Effect] = [*self._voice.say(FrameKind.KEY, slot, lambda: key_body(key.public, proof))]
-        frame = self._voice.said(slot)
+        proof = pvss.prove_possession(key, key_slot(self.session, self.me), self._context.rng)
+        signed = self._signer.sign_once(FrameKind.KEY, slot, lambda: key_body(key.public, proof))
+        frame = self._signer.previous(slot)
         assert frame is not None
         self._keys.add(frame)
-        return said
+        return [*signed]
 
-    def add_source(self, source: HeldSource, now: float) -> list[Effect]:
-        """A better head turned up: deal from it as well. A genesis becomes a rotation, unless my vote binds me to it."""
+    # -- events ------------------------------------------------------------------------------------------------
+
+    def add_source(self, source: SourceVersion, now: float) -> list[Effect]:
+        """Deal from a better head as well.
+
+        A genesis becomes a rotation, unless this operator's vote binds it.
+        """
         transcript = source.transcript
         known = self._sources.get(ref_of(transcript)) is not None
         before = transcript.boundary.number < self.session.boundary.number
-        closed = self.binding or self.decided or self._superseded or self._silent
-        if closed or known or not before:
+        if self._state not in OPEN_TO_SOURCES or self._is_silent or known or not before:
             return []
-        effects: list[Effect] = []
-        if not self.is_rotation:
-            effects += self.forget_secrets()
-            self._sources = BaseVersions(self.session.recipients, GENESIS)
-            self._agreement = Agreement(self._voice, self._sources, transcript.mpk)
-            self._witness.forget_views()
+        effects: list[Effect] = [] if self.is_rotation else self._become_rotation(transcript.mpk)
+        self._state = next_state(self._state, SessionEvent.SOURCE)
         dealings = self._dealings_from(source, now)
         self._sources.add(dealings)
-        self._parties.admit(transcript)
+        self._membership.add_source(transcript)
         effects.append(Persist(JournalRecord("source", transcript.encoded)))
         for frame in tuple(self._log):
             first = len(self.sources) == 1
             of_it = frame.kind is FrameKind.DEALING and read_dealing(frame).source == dealings.ref
             if of_it or (first and frame.kind not in (FrameKind.KEY, FrameKind.HASH, FrameKind.DEALING)):
-                effects += self._route(frame, now)
-        note = LogEvent("source", {"version": int(transcript.version)})
-        return [*effects, note, *self._run(now)]
+                effects += self._dispatch(frame, now)
+        event = LogEvent("source", {"version": int(transcript.version)})
+        return [*effects, event, *self._advance(now)]
 
-    def take_share(self, source: Transcript, share: SecretScalar, now: float) -> list[Effect]:
-        """My share of a source, which I lacked."""
+    def _become_rotation(self, mpk: bytes) -> list[Effect]:
+        """Drop the genesis dealings and their agreement."""
+        effects = self.forget_secrets()
+        self._sources = BaseVersions(self.session.recipients, GENESIS)
+        self._agreement = Agreement(self._signer, self._sources, mpk)
+        self._observer.forget_views()
+        return effects
+
+    def add_share(self, source: Transcript, share: SecretScalar, now: float) -> list[Effect]:
+        """Take this operator's share of a source, which it lacked."""
         dealings = self._sources.get(ref_of(source))
-        if dealings is None or self._only_listens:
+        if dealings is None or self._is_passive:
             return []
-        dealings.take_share(share)
-        return self._run(now)
+        dealings.add_share(share)
+        return self._advance(now)
 
-    def wants(self, frame: Frame) -> bool:
-        """Whether a decoded frame is worth verifying: in scope, readable, not known, not a flood.
+    def should_verify(self, frame: Frame) -> bool:
+        """Return whether a decoded frame is worth a signature check.
 
-        Raises ``WrongScopeError`` if it does not belong here, ``MalformedError`` if its body is not its kind's.
+        Raises what ``FrameFilter.accepts`` raises.
         """
-        if frame.kind not in SESSION_KINDS or frame.recipient is not None:
-            return False
-        if len(frame.encoded) > BYTES_A_PARTY * (self._parties.count + 4):
-            return False
-        if self._is_of_unknown_source(frame):
-            return False
-        self._parties.check_scope(frame)
-        if frame.sender == self.me:
-            return self._is_of_another_life(frame)
-        return self._log.wants(frame) and self._may_say(frame)
-
-    def _may_say(self, frame: Frame) -> bool:
-        """Whether a proposal is its view's leader's, and a dealing of a holder of its source; other frames are any party's.
-
-        Evidence of a bad dealing convicts nobody else.
-        """
-        if frame.kind is FrameKind.DEALING:
-            dealings = self._sources.get(read_dealing(frame).source)
-            return dealings is not None and frame.sender in dealings.dealers
-        if frame.kind is not FrameKind.PROPOSAL:
-            return True
-        proposal = read_proposal(frame)
-        return frame.sender == self._sources.leader(proposal.view, proposal.source)
-
-    def _is_of_another_life(self, frame: Frame) -> bool:
-        """Whether I said something here that my journal does not know: an older copy of it was put back, or two of them run.
-
-        Of a view below those that the log keeps it cannot tell.
-        """
-        return slot_of(frame) is not None and not self._silent and self._log.wants(frame)
-
-    def _is_of_unknown_source(self, frame: Frame) -> bool:
-        if frame.kind is not FrameKind.DEALING:
-            return False
-        source = read_dealing(frame).source
-        if self._sources.get(source) is not None:
-            return False
-        self._sources.hear(frame.sender, source)
-        return True
+        return self._filter.accepts(frame, self._sources, is_silent=self._is_silent)
 
     def receive(self, frames: Sequence[Frame], now: float) -> list[Effect]:
-        """Verified frames that ``wants`` accepted."""
+        """Take verified frames that ``should_verify`` accepted."""
         effects: list[Effect] = []
         for frame in frames:
             if self._log.has(frame):
                 continue  # twice in one batch
             if frame.sender == self.me:
-                effects += self._fall_silent()
+                effects += self._enter_listen_only()
                 continue
             twice = self._log.add(frame)
             if twice is not None:
-                effects.append(self._accuse(Fault.EQUIVOCATION, *twice))
+                effects.append(self._report_fault(Fault.EQUIVOCATION, *twice))
                 if frame.kind is FrameKind.DEALING:
                     for dealings in self._sources:
-                        dealings.equivocated(frame.sender)
+                        dealings.note_equivocation(frame.sender)
             elif self._log.has(frame):
-                effects += self._route(frame, now)
-        return effects + self._run(now)
+                effects += self._dispatch(frame, now)
+        return effects + self._advance(now)
 
     def take_body(self, name: bytes, body: bytes, now: float) -> list[Effect]:
-        """The body of a dealing, from anybody. Raises ``RemoteProtocolError`` for bytes that are not the named dealing's."""
+        """Take the body of a dealing, from anybody.
+
+        Raises ``RemoteProtocolError`` for bytes that are not the named dealing's.
+        """
         effects = [effect for dealings in self._sources for effect in dealings.take_body(name, body)]
-        return effects + self._run(now)
+        return effects + self._advance(now)
 
     def take_result(self, result: CheckResult | DealResult, now: float) -> list[Effect]:
-        """What became of a job that was asked for here, or in an earlier life."""
+        """Take the result of a job that was asked for here, or in an earlier run."""
         effects: list[Effect] = []
         if isinstance(result, DealResult):
             dealings = self._sources.get(result.job.source)
-            if dealings is not None and not self._only_listens:
-                effects += dealings.take_dealt(result)
+            if dealings is not None and not self._is_passive:
+                effects += dealings.take_deal_result(result)
         else:
             for dealings in self._sources:
-                effects += dealings.take_checked(result)
-        return effects + self._run(now)
+                effects += dealings.take_check_result(result)
+        return effects + self._advance(now)
 
-    def _fall_silent(self) -> list[Effect]:
-        """Say nothing more here: whatever I said now could contradict what another life of mine said."""
-        if self._silent:
+    def _enter_listen_only(self) -> list[Effect]:
+        """Sign nothing more here: a frame could contradict another copy of this operator."""
+        if self._is_silent:
             return []
-        self._leave()
+        self._stop_signing()
         return [
             Persist(JournalRecord("silent", b"")),
             LogEvent("another copy of this operator speaks: silent from now on", {}),
         ]
 
-    def _leave(self) -> None:
-        self._silent = True
-        self._agreement.leave()
+    def _stop_signing(self) -> None:
+        self._is_silent = True
+        self._agreement.stop_voting()
 
     def raise_floor(self, floor: SourceRef) -> None:
-        """A version is certified: no fresh transcript from another one that is not later is supported any more."""
+        """Support fresh transcripts from this certified version or later ones alone."""
         self._sources.raise_floor(floor)
 
     def forget_secrets(self) -> list[Effect]:
-        """A version of this session or a later one is certified: deal no more."""
+        """Deal no more: a version of this session or a later one is certified."""
         return [effect for dealings in self._sources for effect in dealings.forget_secrets()]
 
     def decide(self, transcript: Transcript, certificate: Certificate, now: float) -> list[Effect]:
-        """A certificate of this session, verified by the caller, came outside the session's frames."""
+        """Take a certificate that the caller verified, from outside the frames."""
         self._agreement.learn_decision(transcript, certificate)
-        return self._run(now)
+        return self._advance(now)
 
     def tick(self, now: float) -> list[Effect]:
-        """Time passed."""
-        return self._run(now)
+        """Do what follows from the passing of time."""
+        return self._advance(now)
 
-    def supersede(self, now: float) -> list[Effect]:
-        """The next boundary was seen."""
+    def on_next_boundary(self, now: float) -> list[Effect]:
+        """Note that the next boundary was seen.
+
+        The first time, name the operators that were late.
+        """
         effects: list[Effect] = []
-        if not self._superseded:
-            self._superseded = True
-            effects += self._name_late(now)
-            self._agreement.supersede()
-        return effects + self._run(now)
+        if self._state not in PAST:
+            self._state = next_state(self._state, SessionEvent.BOUNDARY)
+            if not self.decided and not self._is_silent:
+                effects += self._observer.name_late(self._sources, self._agreement, now)
+            self._agreement.on_next_boundary()
+        return effects + self._advance(now)
 
-    def _name_late(self, now: float) -> list[Effect]:
-        """Say once whom I had not heard from in time, unless the session is decided, or was over before this life of mine."""
-        if self.decided or self._silent or now <= self._started_at:
-            return []
-        leads = {v: self._sources.leader(v, self._sources.source) for v in self._witness.entered}
-        views = ViewHistory(self.view, leads, self._agreement.here)
-        inquest = Inquest(self.session, self.me, self._witness, self._log, now)
-        self.blame = inquest.blame(self._judged_dealings(now).duties, views)
-        return [LogEvent(FAILED, self.blame.named)]
+    # -- steps -------------------------------------------------------------------------------------------------
 
-    def _judged_dealings(self, now: float) -> Dealings:
-        """Those from the source that was known last, unless it was for less than a quarter of the time: then the one before it."""
-        known = tuple(self._sources)
-        old = [d for d in known if self._witness.since(d.ref) <= now - (now - self._started_at) / 4]
-        return old[-1] if old else known[0]
-
-    def deadline(self) -> float | None:
-        """When to call ``tick`` if nothing else happens, in seconds on the caller's clock.
-
-        One that has passed is returned until an event of this session comes with a later time: what other sessions
-        take in meanwhile does not make it forgotten.
-        """
-        if self.decided or self._only_listens:
-            return None
-        since = self._ran_at
-        times = [self._agreement.deadline(since), *(d.deadline(since) for d in self._sources)]
-        return min((t for t in times if t is not None), default=None)
-
-    # -- pulling what was lost ---------------------------------------------------------------------------------
-
-    def sync_request(self) -> Frame:
-        """A signed list of what I have, to ask any member for the rest."""
-        return self._voice.build(FrameKind.SYNC, sync_body(self._log.keys()))
-
-    def sync_reply(self, request: Frame) -> list[Frame]:
-        """Frames that the (verified) request lacks. Raises ``WrongScopeError``, ``MalformedError``."""
-        self._parties.check_scope(request)
-        return self._log.missing(read_sync(request), SYNC_REPLY_BYTES)
-
-    @property
-    def wanted_bodies(self) -> tuple[bytes, ...]:
-        """Names of dealings whose bodies are to be fetched from anybody."""
-        if self._only_listens or self.decided:
-            return ()
-        return tuple(name for dealings in self._sources for name in dealings.wanted)
-
-    def body(self, name: bytes) -> bytes | None:
-        """The body of a dealing that is here, to be served to anybody in the session."""
-        for known in self._known:
-            if known.header.name == name and known.stage is Stage.VALID:
-                return known.body
-        return None
-
-    def dealing(self, name: bytes) -> KnownDealing | None:
-        """A dealing of which the body is here, by its name; one that a certified transcript names is valid."""
-        held = (Stage.HELD, Stage.VALID)
-        return next((k for k in self._known if k.header.name == name and k.stage in held), None)
-
-    @property
-    def _known(self) -> list[KnownDealing]:
-        return [
-            known
-            for dealings in self._sources
-            for dealer in sorted(dealings.dealers)
-            if (known := dealings.get(dealer)) is not None
-        ]
-
-    # -- what the node asks ------------------------------------------------------------------------------------
-
-    @property
-    def decided(self) -> bool:
-        return self._agreement.decision is not None
-
-    @property
-    def decision(self) -> Decision | None:
-        return self._agreement.decision
-
-    @property
-    def locked(self) -> Transcript | None:
-        """What I committed to here, if this is a rotation."""
-        return self._agreement.locked if self.is_rotation else None
-
-    @property
-    def locked_in(self) -> int:
-        """In which view I committed to it, -1 if to nothing."""
-        return self._agreement.locked_in
-
-    @property
-    def is_rotation(self) -> bool:
-        return bool(self.sources)
-
-    @property
-    def sources(self) -> tuple[Transcript, ...]:
-        """The versions that are dealt from here, ascending; none at genesis."""
-        return self._parties.sources
-
-    @property
-    def unknown_sources(self) -> dict[OperatorAddress, SourceRef]:
-        """Who deals from which version that I do not know: it may be a better one, which they can prove."""
-        return self._sources.unknown
-
-    def key_of(self, sender: OperatorAddress) -> bytes | None:
-        """BN254 G2 key of a recipient, or else of a holder of a source."""
-        return self._parties.key_of(sender)
-
-    @property
-    def view(self) -> int:
-        return self._agreement.view
-
-    def status(self) -> CeremonyStatus:
-        """Where the session stands; may be called from another thread than the one that steps, as ``progress``."""
-        decision, dealings = self._agreement.decision, self._sources.current
-        if decision is not None:
-            phase = "void" if decision.transcript is None else "certified"
-        else:
-            phase = "voting" if self._agreement.started else "dealing"
-        return CeremonyStatus(phase, self._agreement.view, dealings.missing, dealings.ref.version)
-
-    def served(self, transcript: Transcript) -> int | None:
-        """How many recipients all dealings of a transcript serve; None if they are not all here."""
-        dealings = self._sources.get(source_of(transcript))
-        if dealings is None or not dealings.holds(transcript):
-            return None
-        return len(dealings.served_by(transcript))
-
-    def progress(self) -> tuple[SessionStep, ...]:
-        """Who has done which part."""
-        agreement, frames = self._agreement, tuple(self._log)
-        return steps_of(self.session, frames, self._sources.current, agreement.view, agreement.decision)
-
-    @property
-    def pulls(self) -> bool:
-        """Whether others may have what I need: an undecided session that goes on.
-
-        A genesis session that the next boundary left behind sleeps, unless my vote binds me or a view change wakes it.
-        """
-        if self.decided:
-            return False
-        awake = not self.is_rotation and (self.binding or self._agreement.started)
-        return not self._superseded or awake
-
-    @property
-    def may_matter(self) -> bool:
-        """Whether somebody may still be bound to this session, so that it must stay answerable."""
-        return self.decided or self._agreement.touched
-
-    @property
-    def binding(self) -> bool:
-        """I voted for a key in this genesis and no certificate closed it: I may join no later genesis.
-
-        A vote for ∅ does not bind.
-        """
-        return self._prepared and not self.decided and not self.is_rotation
-
-    # -- inside ------------------------------------------------------------------------------------------------
-
-    def _route(self, frame: Frame, now: float) -> list[Effect]:
+    def _dispatch(self, frame: Frame, now: float) -> list[Effect]:
+        """Hand a frame to the part that it is for."""
         match frame.kind:
             case FrameKind.KEY:
-                return [] if self._keys.add(frame) else [self._accuse(Fault.BAD_KEY, frame)]
+                return [] if self._keys.add(frame) else [self._report_fault(Fault.BAD_KEY, frame)]
             case FrameKind.HASH:
                 genesis = self._sources.get(GENESIS)
-                if isinstance(genesis, GenesisDealings):
-                    return genesis.announce(frame)
+                return genesis.announce(frame) if isinstance(genesis, GenesisSharingPhase) else []
             case FrameKind.DEALING:
                 dealings = self._sources.get(read_dealing(frame).source)
-                if dealings is not None:
-                    return dealings.receive(frame)
+                return [] if dealings is None else dealings.receive(frame)
             case _:
                 if frame.sender == self.me and frame.kind is FrameKind.VOTE:
-                    self._prepared |= read_vote(frame).hash != VOID_HASH
+                    self._note_vote(read_vote(frame).hash)
                 return self._agreement.receive(frame, now)
-        return []
 
-    def _accuse(self, fault: Fault, *frames: Frame) -> ReportFault:
-        """With the source that makes the accused a party, if it is no member: all that it signs here is dealings from it."""
+    def _note_vote(self, transcript_hash: bytes) -> None:
+        """Note a vote of this operator: one for a key binds it."""
+        if transcript_hash != VOID_HASH:
+            self._state = next_state(self._state, SessionEvent.KEY_VOTE)
+
+    def _report_fault(self, fault: Fault, *frames: Frame) -> ReportFault:
+        """Report with the source that makes the accused a party, if it is no member: it signs nothing here but dealings from it."""
         accused, source = frames[0].sender, None
         if accused not in self.session.x:
             dealings = self._sources.get(read_dealing(frames[0]).source)
             source = None if dealings is None else dealings.source
         return ReportFault(Evidence(fault, accused, self.session.id, frames, source))
 
-    def _run(self, now: float) -> list[Effect]:
-        """Let the parts advance until nothing follows from what they know; my own frames are news to them too."""
-        self._ran_at = now
-        for frame in self._log.take_evicted():
+    def _advance(self, now: float) -> list[Effect]:
+        """Let the parts advance until nothing follows from what they know.
+
+        This operator's own frames are news to them too.
+        """
+        self._observer.advanced_at = now
+        for frame in self._log.drain_evicted():
             self._agreement.forget(frame)
         effects: list[Effect] = []
         while not self.decided:
             step = [*self._advance_dealings(now), *self._agreement.advance(now)]
             for effect in step:
                 if isinstance(effect, Broadcast):
-                    step = [*step, *self._route(effect.frame, now)]
+                    step = [*step, *self._dispatch(effect.frame, now)]
             effects += step
             if not step:
                 break
-        self._observe(now)
-        return effects + self._conclude()
-
-    def _observe(self, now: float) -> None:
-        """Note what is here by now."""
-        if self._superseded or self.decided:
-            return
-        witness = self._witness
-        witness.see(KEYS, self._keys.owners, now)
-        for dealings in self._sources:
-            witness.see(dealings.ref, dealings.counted, now)
-            if isinstance(dealings, GenesisDealings):
-                witness.see(DIGESTS, dealings.announced, now)
-        if self._agreement.started:
-            witness.enter(self.view, now, waits=self._agreement.is_waiting)
+        if self._state not in PAST and not self.decided:
+            self._observer.observe(self._keys, self._sources, self._agreement, now)
+        return effects + self._finalise()
 
     def _advance_dealings(self, now: float) -> list[Effect]:
-        """A rotation that the next boundary left behind deals no more."""
-        if self._only_listens:
+        if self._is_passive:
             return []
         return [effect for dealings in self._sources for effect in dealings.advance(now)]
 
-    @property
-    def _only_listens(self) -> bool:
-        return self._silent or (self.is_rotation and self._superseded)
-
-    def _conclude(self) -> list[Effect]:
+    def _finalise(self) -> list[Effect]:
         """Hand over what was prepared, and the decision once."""
         decision = self._agreement.decision
         if decision is None:
-            return self._tell_prepared()
-        if self._announced:
+            return self._report_prepared()
+        if self._state in DECIDED:
             return []
-        self._announced = True
+        self._state = next_state(self._state, SessionEvent.DECISION)
         self._log.add(self._agreement.announcement(decision))
-        journal: list[Effect] = []
-        transcript = decision.transcript
-        if not self._was_decided:
-            journal = [] if transcript is None else self._agreement.journal_transcript(transcript)
-            journal.append(Persist(JournalRecord("certificate", decision.certificate.encoded)))
-        if transcript is None:
-            note = LogEvent("closed without a key", {"view": decision.certificate.view})
-            return [*journal, Closed(decision.certificate), note]
-        summary = {
-            "view": decision.certificate.view,
-            "version": int(transcript.version),
-            "mpk": transcript.mpk.hex()[:16],
-            "signers": len(decision.certificate.signers(self.session.recipients)),
-        }
-        return [*journal, Certified(transcript, decision.certificate), LogEvent("certified", summary)]
+        return [*self._agreement.journal_decision(decision), *outcome_of(decision, self.session)]
 
-    def _tell_prepared(self) -> list[Effect]:
-        """In a rotation: a prepare certificate that is the highest so far."""
+    def _report_prepared(self) -> list[Effect]:
+        """Hand over, in a rotation, a prepare certificate that is the highest so far."""
         prepared = self._agreement.prepared if self.is_rotation else None
-        if prepared is None or prepared[1].encoded == self._prepared_told:
+        if prepared is None or prepared[1].encoded == self._reported_prepare:
             return []
-        self._prepared_told = prepared[1].encoded
-        return [Prepared(*prepared)]
+        self._reported_prepare = prepared[1].encoded
+        return [StorePreparedVersion(*prepared)]

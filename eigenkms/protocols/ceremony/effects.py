@@ -1,8 +1,11 @@
-"""What a machine asks for. The node carries effects out in one order: what is durable, what is sent, what takes long.
+"""Effects: what a machine asks the node to do.
 
-``Persist``, ``KeepKey``, ``Prepared``, ``Certified``, ``Closed``, ``Held``, ``Erase``, ``EraseKeys``, ``EraseJournal`` and
-``Forget`` are written and fsynced before any ``Broadcast`` of the same batch leaves the process. ``Publish`` hands a dealing's body
-to all members. ``Work`` is carried out beside the machine and answered with its result. ``LogEvent`` is for people.
+The node does it in one order: make durable, send, start long work.
+
+``Persist``, ``KeepKey``, ``StorePreparedVersion``, ``StoreCertifiedVersion``, ``CloseSession``, ``KeepShare``, ``EraseShare``,
+``EraseKeys``, ``EraseJournalSecrets`` and ``DropJournal`` are written and fsynced before any ``Broadcast`` of the same batch leaves
+the process. ``Publish`` hands a dealing's body to all members. ``RunJob`` is done beside the machine and answered with its result.
+``LogEvent`` is for people.
 """
 
 from dataclasses import dataclass, field
@@ -33,7 +36,10 @@ RecordKind: TypeAlias = Literal[
 
 @dataclass(frozen=True)
 class JournalRecord:
-    """One durable fact about a session. A secret body is sealed under the session's own key."""
+    """One durable fact about a session.
+
+    A secret body is sealed under the session's own key.
+    """
 
     kind: RecordKind
     body: bytes = field(repr=False)
@@ -42,19 +48,21 @@ class JournalRecord:
 
 @dataclass(frozen=True)
 class Persist:
+    """Append a record to the session's journal."""
+
     record: JournalRecord
 
 
 @dataclass(frozen=True)
 class Broadcast:
-    """Gossip to everybody in the session."""
+    """Gossip a frame to everybody in the session."""
 
     frame: Frame
 
 
 @dataclass(frozen=True)
 class KeepKey:
-    """Keep a fresh encryption key of mine: it is published once it is durable."""
+    """Keep a fresh encryption key, which is published once it is durable."""
 
     number: int
     key: EncryptionKey = field(repr=False)
@@ -62,28 +70,31 @@ class KeepKey:
 
 @dataclass(frozen=True)
 class EraseKeys:
-    """Destroy my encryption keys with these numbers, for good."""
+    """Destroy this operator's encryption keys with these numbers, for good."""
 
     numbers: frozenset[int]
 
 
 @dataclass(frozen=True)
 class Publish:
-    """Hand the body of my dealing with this name to every member, over streams."""
+    """Hand the body of this operator's dealing to every member, over streams."""
 
     name: bytes
     body: bytes
 
 
 @dataclass(frozen=True)
-class Work:
+class RunJob:
+    """Do long work beside the machine, and feed its result back."""
+
     job: Job
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A version may have been certified without my knowledge: t' members hold its dealings. It is dealt from unless a higher
-    one is.
+class StorePreparedVersion:
+    """Store a version that t' members prepared.
+
+    It may have been certified without this operator's knowledge. It is dealt from unless a higher one is.
     """
 
     transcript: Transcript
@@ -91,52 +102,55 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Certified:
-    """A version exists: store it, serve it."""
+class StoreCertifiedVersion:
+    """Store a certified version, and serve it."""
 
     transcript: Transcript
     certificate: Certificate
 
 
 @dataclass(frozen=True)
-class Closed:
-    """The session is certified to have ended without a key."""
+class CloseSession:
+    """Close a session that is certified to have ended without a key."""
 
     certificate: Certificate
 
 
 @dataclass(frozen=True)
-class Held:
-    """My share of a version, decrypted."""
+class KeepShare:
+    """Keep this operator's share of a version, which was decrypted."""
 
     transcript_hash: bytes
     share: SecretScalar = field(repr=False)
 
 
 @dataclass(frozen=True)
-class Erase:
-    """Destroy my share of the version with this transcript hash, for good."""
+class EraseShare:
+    """Destroy this operator's share of the version with this hash, for good."""
 
     transcript_hash: bytes
 
 
 @dataclass(frozen=True)
-class Forget:
+class DropJournal:
     """Drop the journal of this session: nobody can need its dealings any more."""
 
     session: SessionId
 
 
 @dataclass(frozen=True)
-class EraseJournal:
-    """Destroy the secrets in the journal of this session, for good: they determine shares that are erased."""
+class EraseJournalSecrets:
+    """Destroy the secrets in the journal of this session, for good.
+
+    They determine shares that are erased.
+    """
 
     session: SessionId
 
 
 @dataclass(frozen=True)
 class LogEvent:
-    """Something worth a log line; ``fields`` hold no secrets."""
+    """Log one line; ``fields`` hold no secrets."""
 
     event: str
     fields: dict[str, object] = field(default_factory=dict)
@@ -144,7 +158,7 @@ class LogEvent:
 
 @dataclass(frozen=True)
 class ReportFault:
-    """Keep what proves an operator faulty."""
+    """Keep and log the evidence that an operator is faulty."""
 
     evidence: Evidence
 
@@ -153,16 +167,16 @@ Effect: TypeAlias = (
     Persist
     | KeepKey
     | EraseKeys
-    | EraseJournal
+    | EraseJournalSecrets
     | Broadcast
     | Publish
-    | Work
-    | Prepared
-    | Certified
-    | Closed
-    | Held
-    | Erase
-    | Forget
+    | RunJob
+    | StorePreparedVersion
+    | StoreCertifiedVersion
+    | CloseSession
+    | KeepShare
+    | EraseShare
+    | DropJournal
     | ReportFault
     | LogEvent
 )

@@ -1,4 +1,4 @@
-"""The frames of one session that count: the first in each slot stays, a second different one is evidence.
+"""The frames of one session: the first in each slot counts, a second is evidence.
 
 Bounds, so that a flood by one operator costs nobody but itself: of the kinds said once a view only those of a sender's
 ``MAX_VIEWS`` highest views stay; of the kinds without a slot ``MAX_REPEATS`` are kept; after ``MAX_EQUIVOCATIONS`` doubly used
@@ -24,7 +24,7 @@ VIEW_KINDS = frozenset({FrameKind.PROPOSAL, FrameKind.VOTE, FrameKind.VIEW_CHANG
 
 
 class _Sender:
-    """What one operator said."""
+    """The frames of one operator."""
 
     def __init__(self) -> None:
         self.slots: dict[Slot, Frame] = {}
@@ -44,7 +44,7 @@ class _Sender:
         return len(self.slots) < MAX_PER_SENDER
 
     def views(self, kind: FrameKind) -> list[int]:
-        """Views spoken in by frames of ``kind``, ascending."""
+        """Return the views of the frames of ``kind``, ascending."""
         return sorted({_view(slot) for slot in self.slots if slot[0] is kind})
 
 
@@ -54,7 +54,7 @@ def _view(slot: Slot) -> int:
 
 
 def _size(frame: Frame) -> int:
-    """Bytes of a frame in an answer."""
+    """Return the bytes of a frame in an answer."""
     return len(frame.encoded) + 8
 
 
@@ -74,8 +74,10 @@ class FrameLog:
     def __iter__(self) -> Iterator[Frame]:
         return iter(self._by_key.values())
 
-    def wants(self, frame: Frame) -> bool:
-        """Whether ``frame`` is worth a signature check: neither known, nor a third in its slot, nor a flood.
+    def accepts(self, frame: Frame) -> bool:
+        """Return whether ``frame`` is worth a signature check.
+
+        It is not if it is known, a third in its slot, or one of a flood.
 
         Raises ``MalformedError`` for a body that is not its kind's.
         """
@@ -96,7 +98,9 @@ class FrameLog:
         return True
 
     def add(self, frame: Frame) -> tuple[Frame, Frame] | None:
-        """Keep a verified frame if its slot is free; return both if another one stands there already: its sender equivocated.
+        """Keep a verified frame if its slot is free.
+
+        Return both if another one stands there already: its sender equivocated.
 
         One's own frames are kept however many they are: what was said must not be said again differently.
         """
@@ -127,13 +131,18 @@ class FrameLog:
     def keys(self) -> tuple[bytes, ...]:
         return tuple(self._by_key)
 
-    def take_evicted(self) -> list[Frame]:
-        """Frames that fell out since the last call: whoever drew conclusions from them may forget them too."""
+    def drain_evicted(self) -> list[Frame]:
+        """Return and forget the frames that fell out since the last call.
+
+        A machine that drew conclusions from them may forget those, too.
+        """
         evicted, self._evicted = self._evicted, []
         return evicted
 
-    def missing(self, have: Collection[bytes], limit_bytes: int) -> list[Frame]:
-        """Broadcast frames that ``have`` lacks, as many as fit ``limit_bytes``; if not all do, others each time.
+    def frames_missing_from(self, have: Collection[bytes], limit_bytes: int) -> list[Frame]:
+        """Broadcast frames that ``have`` lacks, as many as fit ``limit_bytes``.
+
+        If not all do, others each time.
 
         So what an asker does not want, and cannot say that it does not, fills no more than its part of the answers.
         """

@@ -1,4 +1,4 @@
-"""The dealings that make a master key: all deal, commitments and keys announced first.
+"""The dealings that make a master key: announced first, then dealt by all.
 
 Every member journals its polynomial and announces the *digest* of its commitments. Once those of all n, and their encryption
 keys, are in (with a lowered genesis quorum: of enough of them, and a window has passed) it fixes whose dealings may count
@@ -12,26 +12,26 @@ from collections.abc import Collection, Iterable
 
 from eigenkms.crypto.hashing import Rng
 from eigenkms.crypto.shamir import Polynomial
-from eigenkms.protocols.ceremony.dealings import PATIENCE_WINDOWS, Dealings
-from eigenkms.protocols.ceremony.effects import Effect, EraseJournal, JournalRecord, LogEvent, Persist
+from eigenkms.protocols.ceremony.drafter import PATIENCE_WINDOWS
+from eigenkms.protocols.ceremony.effects import Effect, EraseJournalSecrets, JournalRecord, LogEvent, Persist
+from eigenkms.protocols.ceremony.sharing import SharingPhase
 from eigenkms.protocols.ceremony.signer import SlotSigner
-from eigenkms.protocols.records.evidence import is_not_announced
+from eigenkms.protocols.records.fault_proofs import is_not_announced
 from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.key_directory import KeyDirectory
 from eigenkms.protocols.wire.messages import commitments_digest
-from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
 
 _SLOT = (FrameKind.HASH, 0)
 
 
-class GenesisDealings(Dealings):
-    """Those of a genesis session."""
+class GenesisSharingPhase(SharingPhase):
+    """The sharing phase of a genesis session."""
 
     def __init__(
-        self, voice: SlotSigner, keys: KeyDirectory, rng: Rng, opened_at: float, grace: float
+        self, signer: SlotSigner, keys: KeyDirectory, rng: Rng, opened_at: float, grace: float
     ) -> None:
-        super().__init__(voice, keys, rng, opened_at, grace, None)
+        super().__init__(signer, keys, rng, opened_at, grace, None)
         self._own: Polynomial | None = None
         self._announced: dict[OperatorAddress, Frame] = {}
         self._early: dict[OperatorAddress, Frame] = {}
@@ -46,11 +46,11 @@ class GenesisDealings(Dealings):
             elif record.kind == "revealed":
                 members = self.session.recipients.addresses
                 named = {record.body[i : i + 20] for i in range(0, len(record.body), 20)}
-                self._revealed = frozenset(a for a in members if a in named)
+                self._fix_dealers(frozenset(a for a in members if a in named))
         super().restore(records)
 
     def announce(self, frame: Frame) -> list[Effect]:
-        """A verified HASH frame."""
+        """Take a verified HASH frame."""
         self._announced.setdefault(frame.sender, frame)
         early = self._early.pop(frame.sender, None)
         return [] if early is None else self.receive(early)
@@ -60,19 +60,19 @@ class GenesisDealings(Dealings):
         if announced is None:
             self._early.setdefault(frame.sender, frame)
             return []
-        if frame.sender not in self._barred and is_not_announced(frame, announced):
-            return self._bar("its commitments are not the announced ones", frame, announced)
+        if frame.sender not in self._pool.barred and is_not_announced(frame, announced):
+            return self._pool.bar("its commitments are not the announced ones", frame, announced)
         return super().receive(frame)
 
     @property
     def missing(self) -> tuple[OperatorAddress, ...]:
         if self._revealed is None:
             return tuple(a for a in self.session.recipients.addresses if a not in self._ready_to_deal)
-        return tuple(sorted(self._revealed - set(self._valid)))
+        return tuple(sorted(self._revealed - self._pool.valid))
 
     @property
     def announced(self) -> Collection[OperatorAddress]:
-        """Whose digest is here."""
+        """Operators whose digest is here."""
         return self._announced.keys()
 
     def advance(self, now: float) -> list[Effect]:
@@ -83,13 +83,13 @@ class GenesisDealings(Dealings):
         if self._own is None:
             return []
         self._own = None
-        return [*super().forget_secrets(), EraseJournal(self.session.id)]
+        return [*super().forget_secrets(), EraseJournalSecrets(self.session.id)]
 
     # -- inside ------------------------------------------------------------------------------------------------
 
     @property
     def _ready_to_deal(self) -> frozenset[OperatorAddress]:
-        """Whose digest and key are here."""
+        """Operators whose digest and key are here."""
         return frozenset(a for a in tuple(self._announced) if a in self._keys)
 
     def _announce(self) -> list[Effect]:
@@ -97,24 +97,32 @@ class GenesisDealings(Dealings):
             return []
         journal: list[Effect] = []
         if self._own is None:
-            if self._voice.said(_SLOT) is not None:
+            if self._signer.previous(_SLOT) is not None:
                 return []
             self._own = Polynomial.random(self.session.threshold, self._rng)
             journal = [Persist(JournalRecord("polynomial", self._own.to_bytes(), secret=True))]
         polynomial = self._own
-        said = self._voice.say(FrameKind.HASH, _SLOT, lambda: [commitments_digest(polynomial.commitments())])
-        frame = self._voice.said(_SLOT)
+        said = self._signer.sign_once(
+            FrameKind.HASH, _SLOT, lambda: [commitments_digest(polynomial.commitments())]
+        )
+        frame = self._signer.previous(_SLOT)
         assert frame is not None
         self._announced.setdefault(self.me, frame)
         return [*journal, *said]
 
     def _reveal(self, now: float) -> list[Effect]:
-        """Once enough have announced: fix who counts."""
+        """Fix the dealers that count, once enough have announced."""
         if self._revealed is not None or not self._may_reveal(now):
             return []
-        self._revealed = self._ready_to_deal
-        record = JournalRecord("revealed", b"".join(sorted(self._revealed)))
-        return [Persist(record), LogEvent("announced", {"dealers": len(self._revealed)})]
+        fixed = self._ready_to_deal
+        self._fix_dealers(fixed)
+        record = JournalRecord("revealed", b"".join(sorted(fixed)))
+        return [Persist(record), LogEvent("announced", {"dealers": len(fixed)})]
+
+    def _fix_dealers(self, dealers: frozenset[OperatorAddress]) -> None:
+        """Count only these from now on: they had announced before this operator dealt."""
+        self._revealed = dealers
+        self._pool.limit_to(dealers)
 
     def _may_reveal(self, now: float) -> bool:
         ready = len(self._ready_to_deal)
@@ -123,17 +131,11 @@ class GenesisDealings(Dealings):
         return ready == self.session.n or (late and enough)
 
     def _polynomial(self, now: float) -> Polynomial | None:
-        """My own once it is fixed who counts; in another life, once their keys are here again."""
+        """Return this operator's own once the dealers are fixed.
+
+        After a restart, once their keys are here again.
+        """
         del now
         if self._revealed is None or any(dealer not in self._keys for dealer in self._revealed):
             return None
         return self._own
-
-    @property
-    def _countable(self) -> list[OperatorAddress]:
-        revealed = self._revealed or frozenset()
-        return [dealer for dealer in super()._countable if dealer in revealed]
-
-    def _may_count(self, transcript: Transcript) -> bool:
-        """Only those count that had announced before I dealt."""
-        return self._revealed is not None and {d for d, _ in transcript.dealers} <= self._revealed

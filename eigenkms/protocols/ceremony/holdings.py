@@ -1,7 +1,7 @@
-"""What one operator holds across sessions: versions of the master key, its shares of them, and its encryption keys.
+"""The holdings of one operator across sessions: versions, shares, encryption keys.
 
-*Versions.* One is known to be certified, or prepared. The *head* is the highest of both: what the next rotation deals from. What is
-not above the highest certified version is of the past and is not taken in again.
+*Versions.* One is known to be certified, or prepared. The *head* is the highest of both: what the next rotation deals from. A
+version that is not above the highest certified one is of the past and is not taken in again.
 
 *Shares.* Those of the head and of the highest certified version are decrypted from rows of their dealings (``recovery``).
 
@@ -13,17 +13,17 @@ from dataclasses import dataclass, field, replace
 
 from eigenkms.crypto import pvss
 from eigenkms.crypto.scalars import SecretScalar
-from eigenkms.protocols.ceremony.ceremony import HeldSource
-from eigenkms.protocols.ceremony.dealings import KnownDealing
+from eigenkms.protocols.ceremony.context import SourceVersion
+from eigenkms.protocols.ceremony.dealing_pool import KnownDealing
 from eigenkms.protocols.ceremony.effects import (
-    Certified,
     Effect,
-    Erase,
     EraseKeys,
-    Held,
+    EraseShare,
+    KeepShare,
     LogEvent,
-    Prepared,
-    Work,
+    RunJob,
+    StoreCertifiedVersion,
+    StorePreparedVersion,
 )
 from eigenkms.protocols.ceremony.jobs import OpenResult
 from eigenkms.protocols.ceremony.keys import needed_numbers
@@ -39,7 +39,7 @@ NOT_OPENED = "share not opened"
 
 @dataclass(frozen=True)
 class KnownVersion:
-    """A version that is certified, or else known to be prepared. ``share`` is mine, if I hold one."""
+    """A version that is certified or prepared, and this operator's share, if any."""
 
     transcript: Transcript
     certificate: Certificate
@@ -51,20 +51,22 @@ class KnownVersion:
 
     @property
     def rank(self) -> tuple[int, bool, int]:
-        """Which of two versions is dealt from: the higher one; of one session, the certified one, or that prepared in a later view.
+        """Which of two versions is dealt from: the higher one.
+
+        Of one session, the certified one, or that prepared in a later view.
 
         Once a transcript is certified in a view, no other one is prepared in that view or a later one.
         """
         return (int(self.transcript.version), self.is_certified, self.certificate.view)
 
     @property
-    def source(self) -> HeldSource:
-        """What a session deals from."""
-        return HeldSource(self.transcript, self.share)
+    def source(self) -> SourceVersion:
+        """The version as a source of a session."""
+        return SourceVersion(self.transcript, self.share)
 
 
 class Holdings:
-    """Those of operator ``me``."""
+    """The holdings of operator ``me``."""
 
     def __init__(self, me: OperatorAddress) -> None:
         self._me = me
@@ -74,8 +76,8 @@ class Holdings:
 
     # -- versions ----------------------------------------------------------------------------------------------
 
-    def know(self, version: KnownVersion) -> None:
-        """One of an earlier life."""
+    def load_version(self, version: KnownVersion) -> None:
+        """Take back a version of an earlier run."""
         self._versions[version.transcript.hash] = version
 
     @property
@@ -100,15 +102,18 @@ class Holdings:
         found = [known for known in self.versions if known.is_certified]
         return found[-1] if found else None
 
-    def may_learn(self, transcript: Transcript) -> bool:
-        """Whether a version of others is none of the past and has the master key of those that I know: a cluster has one."""
-        mpks = {known.transcript.mpk for known in self._versions.values()}
-        return mpks <= {transcript.mpk} and not self._is_past(transcript)
+    def can_adopt(self, transcript: Transcript) -> bool:
+        """Return whether a version is none of the past and has the known master key.
 
-    def note(self, told: Certified | Prepared) -> bool:
-        """Take a version in; whether it is news, and not of the past."""
+        A cluster has one.
+        """
+        mpks = {known.transcript.mpk for known in self._versions.values()}
+        return mpks <= {transcript.mpk} and not self._is_superseded(transcript)
+
+    def adopt(self, told: StoreCertifiedVersion | StorePreparedVersion) -> bool:
+        """Take a version in; return whether it is news, and not of the past."""
         transcript = told.transcript
-        if not self.may_learn(transcript):
+        if not self.can_adopt(transcript):
             return False
         known = self._versions.get(transcript.hash)
         if known is None:
@@ -120,10 +125,12 @@ class Holdings:
         self._versions[transcript.hash] = better
         return True
 
-    def _is_past(self, transcript: Transcript) -> bool:
-        """Whether a certified version is known that is higher, or is what its session made instead.
+    def _is_superseded(self, transcript: Transcript) -> bool:
+        """Return whether a certified version took its place.
 
-        By block number, too: the operators of an early block, who may have been few, sign any time that they like.
+        It is higher, or its session made it instead.
+
+        Block numbers count, too: the operators of an early block, who may have been few, sign any time that they like.
         """
         certified = self.certified
         if certified is None or transcript.hash == certified.transcript.hash:
@@ -134,18 +141,18 @@ class Holdings:
     # -- shares ------------------------------------------------------------------------------------------------
 
     def share_of(self, transcript: Transcript) -> SecretScalar | None:
-        """My share of a version, ``None`` if I never had one or it is erased."""
+        """Return this operator's share of a version, ``None`` if it has none."""
         known = self._versions.get(transcript.hash)
         return None if known is None else known.share
 
     def add_share(self, transcript: Transcript, share: SecretScalar) -> None:
-        """My share of a known version, unless it is here."""
+        """Take this operator's share of a known version, unless it is here."""
         known = self._versions[transcript.hash]
         if known.share is None:
             self._versions[transcript.hash] = replace(known, share=share)
 
     def recover(self, find: Callable[[Transcript, bytes], KnownDealing | None]) -> list[Effect]:
-        """Get at the shares of the head and of the highest certified version.
+        """Decrypt the shares of the head and of the highest certified version.
 
         ``find`` gives a dealing that is here, by the transcript that names it and its name.
         """
@@ -164,24 +171,24 @@ class Holdings:
             for name in recovery.wanted:
                 dealing = find(recovery.transcript, name)
                 if dealing is not None and dealing.encrypted is not None:
-                    recovery.take_whole(dealing.header, dealing.encrypted)
+                    recovery.add_dealing(dealing.header, dealing.encrypted)
             job = recovery.job(self._keys)
             if job is not None:
-                effects.append(Work(job))
+                effects.append(RunJob(job))
         return effects
 
     @property
     def wanted_rows(self) -> tuple[bytes, ...]:
-        """Names of dealings of which my row is lacking."""
+        """Names of dealings of which this operator's row is lacking."""
         return tuple(name for recovery in self._recoveries.values() for name in recovery.wanted)
 
     def take_row(self, name: bytes, row: DealingRow) -> None:
-        """A row that was wanted. Raises ``RemoteProtocolError`` for other bytes."""
+        """Take a row that was wanted. Raises ``RemoteProtocolError`` for other bytes."""
         for recovery in self._recoveries.values():
-            recovery.take(name, row)
+            recovery.add_row(name, row)
 
     def is_obtaining(self, transcript_hash: bytes) -> bool:
-        """Whether the share of a version is on its way: its rows are fetched, or decrypted."""
+        """Return whether the share of a version is being fetched or decrypted."""
         recovery = self._recoveries.get(transcript_hash)
         return recovery is not None and recovery.is_possible(self._keys)
 
@@ -191,17 +198,17 @@ class Holdings:
         return any(recovery.is_possible(self._keys) for recovery in self._recoveries.values())
 
     def take_opened(self, result: OpenResult) -> list[Effect]:
-        """The outcome of a decryption; nothing if the version is of the past by now, or its share is here."""
+        """Take a decrypted share, unless its version is of the past or it is here."""
         known = self._versions.get(result.version)
         if known is None or known.share is not None:
             return []
         number = int(known.transcript.version)
         if result.share is None:
             if (recovery := self._recoveries.get(result.version)) is not None:
-                recovery.fail()
+                recovery.mark_failed()
             return [LogEvent(NOT_OPENED, {"version": number})]
         self._versions[result.version] = replace(known, share=result.share)
-        return [Held(result.version, result.share), LogEvent("share held", {"version": number})]
+        return [KeepShare(result.version, result.share), LogEvent("share held", {"version": number})]
 
     # -- encryption keys ---------------------------------------------------------------------------------------
 
@@ -219,14 +226,14 @@ class Holdings:
     # -- erasure -----------------------------------------------------------------------------------------------
 
     def erase(self) -> list[Effect]:
-        """What the highest certified version leaves behind, and the keys that nothing needs any more."""
+        """Erase old versions and the keys that nothing needs any more."""
         certified = self.certified
         if certified is None:
             return []
         effects: list[Effect] = []
-        for version in [known for known in self.versions if self._is_past(known.transcript)]:
+        for version in [known for known in self.versions if self._is_superseded(known.transcript)]:
             del self._versions[version.transcript.hash]
-            effects.append(Erase(version.transcript.hash))
+            effects.append(EraseShare(version.transcript.hash))
         needed = self._needed_keys(certified)
         erased = self.key_numbers - needed
         if erased:
@@ -235,10 +242,13 @@ class Holdings:
         return effects
 
     def _needed_keys(self, certified: KnownVersion) -> frozenset[int]:
-        """See ``needed_numbers``; until it is known which key a share is encrypted to, all of them."""
+        """Return the keys that are needed: see ``needed_numbers``.
+
+        Until it is known which key a share is encrypted to, all of them.
+        """
         recovery = self._recoveries.get(certified.transcript.hash)
         has_share = certified.share is not None
-        if recovery is not None and recovery.used is None and not recovery.is_hopeless:
+        if recovery is not None and recovery.key_number is None and not recovery.is_hopeless:
             return self.key_numbers
-        used = None if recovery is None else recovery.used
+        used = None if recovery is None else recovery.key_number
         return needed_numbers(self._keys, self._me, certified.transcript, used, has_share=has_share)

@@ -1,4 +1,6 @@
-"""Work that takes longer than a step of a machine may: asked for as an effect, carried out elsewhere, answered as an event.
+"""Jobs: work that takes longer than a step of a machine may.
+
+A job is asked for as an effect, done elsewhere, and answered as an event.
 
 Each job holds all that it needs, so a worker thread or process can do it. None changes anything: a result that comes twice, late or
 never does no harm, and after a crash the machine asks again.
@@ -18,7 +20,7 @@ from eigenkms.types import OperatorAddress
 
 @dataclass(frozen=True)
 class DealJob:
-    """Encrypt the shares of ``polynomial`` to the recipients, in a dealing from ``source``.
+    """Encrypt the shares of ``polynomial``, in a dealing from ``source``.
 
     CPU: 0.1 s for 7 recipients, 0.3 s for 50.
     """
@@ -69,7 +71,7 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class OpenJob:
-    """Decrypt this operator's shares of the dealings that make a version, and combine them.
+    """Decrypt this operator's shares of the dealings of a version, and combine them.
 
     ``dealings`` in the order of the transcript, each with the number of its recipients. CPU: 20 ms a dealing.
     """
@@ -77,7 +79,7 @@ class OpenJob:
     version: bytes
     """Hash of the transcript."""
     public_share: bytes
-    """What the combined share must fit, 96 bytes."""
+    """The public share that the combined share must fit, 96 bytes."""
     dealings: tuple[tuple[OperatorAddress, pvss.EncryptedShare, int], ...]
     is_genesis: bool
     key: pvss.EncryptionKey = field(repr=False)
@@ -85,7 +87,7 @@ class OpenJob:
 
 @dataclass(frozen=True)
 class OpenResult:
-    """``share`` is ``None`` if a dealing does not decrypt, which a verified one always does."""
+    """A combined share; ``None`` if a dealing does not decrypt, as verified ones do."""
 
     version: bytes
     share: SecretScalar | None = field(repr=False)
@@ -95,8 +97,11 @@ Job: TypeAlias = DealJob | CheckJob | OpenJob
 Result: TypeAlias = DealResult | CheckResult | OpenResult
 
 
-def carry_out(job: Job, rng: Rng, table: pvss.LogarithmTable | None) -> Result:
-    """Do the work of ``job``; blocks. ``rng`` yields secret randomness; only ``OpenJob`` needs the ``table``."""
+def run_job(job: Job, rng: Rng, table: pvss.LogarithmTable | None) -> Result:
+    """Do the work of ``job``; blocks.
+
+    ``rng`` yields secret randomness; only ``OpenJob`` needs the ``table``.
+    """
     match job:
         case DealJob():
             recipients = pvss.Recipients(job.recipients)

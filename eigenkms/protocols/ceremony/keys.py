@@ -24,7 +24,7 @@ def next_keys(
     source: Transcript | None,
     fresh: Mapping[OperatorAddress, ListedKey],
 ) -> tuple[ListedKey | None, ...]:
-    """What a transcript lists: each recipient's fresh key if there is one, else that of the source."""
+    """Return the keys that a transcript lists: the fresh one, or else the source's."""
     return tuple(
         fresh.get(address) or (None if source is None else source.key_of(address))
         for address in session.recipients.addresses
@@ -39,9 +39,10 @@ def needed_numbers(
     *,
     has_share: bool,
 ) -> frozenset[int]:
-    """Which of the ``held`` keys can still be needed once ``version`` is the highest certified one; all others are to be erased.
+    """Return which ``held`` keys can still be needed; all others are to be erased.
 
-    ``used`` is the number of the key that my share of it is encrypted to, ``None`` if no dealing serves me.
+    ``version`` is the highest certified one. ``used`` is the number of the key that this operator's share of it is encrypted to,
+    ``None`` if no dealing serves it.
     """
     listed = version.key_of(me)
     floor = version.boundary.number

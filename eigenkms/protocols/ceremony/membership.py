@@ -1,4 +1,4 @@
-"""Who has a say in a session: its recipients, and the holders of the versions that are dealt from.
+"""The parties of a session: its recipients, and the holders of its sources.
 
 Recipients speak here. Holders of a source deal and listen even if they are no recipients.
 """
@@ -9,11 +9,11 @@ from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress, OperatorSet
 
 _HOLDERS_KINDS = frozenset({FrameKind.DEALING, FrameKind.CERTIFICATE, FrameKind.SYNC})
-"""What a holder of the source that is no recipient may say."""
+"""The frames that a holder of the source may send if it is no recipient."""
 
 
 class SessionMembership:
-    """Those of one session, as ``me`` knows them. Sources are admitted in ascending order."""
+    """The parties of one session, as ``me`` knows them. Sources are added ascending."""
 
     def __init__(self, session: Session, me: OperatorAddress) -> None:
         self._session = session
@@ -21,8 +21,8 @@ class SessionMembership:
         self._members = session.recipients
         self.sources: tuple[Transcript, ...] = ()
 
-    def admit(self, source: Transcript) -> None:
-        """The holders of a source have a say here."""
+    def add_source(self, source: Transcript) -> None:
+        """Admit the holders of a source."""
         self.sources = (*self.sources, source)
         known = {member.address: member for member in (*source.recipients, *self._members)}
         self._members = OperatorSet(tuple(known[a] for a in sorted(known)))
@@ -33,12 +33,15 @@ class SessionMembership:
         return len(self._members)
 
     def key_of(self, sender: OperatorAddress) -> bytes | None:
-        """BN254 G2 key of a recipient, or else of a holder of a source."""
+        """Return the BN254 G2 key of a recipient, or else of a holder of a source."""
         member = self._session.recipients.get(sender) or self._members.get(sender)
         return None if member is None else member.key
 
     def check_scope(self, frame: Frame) -> None:
-        """Raise ``WrongScopeError`` unless the frame is of this session, for me or all, and its sender may say such a thing."""
+        """Raise ``WrongScopeError`` unless the frame belongs here.
+
+        It is of this session, for this operator or all, and its sender may send such a frame.
+        """
         members = self._members if frame.kind in _HOLDERS_KINDS else self._session.recipients
         session = self._session
         frame.check_scope(cluster=session.cluster, me=self._me, members=members, session=session.id)

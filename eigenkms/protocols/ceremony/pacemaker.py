@@ -13,7 +13,10 @@ REPEAT_WINDOWS = 4
 
 
 class Pacemaker:
-    """``view`` is mine, and never falls; ``entered_at`` is ``None`` until the first one begins."""
+    """The pacemaker of one operator in one session.
+
+    ``view`` is the operator's, and never falls. ``entered_at`` is ``None`` until the first one begins.
+    """
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -24,11 +27,11 @@ class Pacemaker:
         self._members: dict[OperatorAddress, int] = {}
 
     def __bool__(self) -> bool:
-        """Whether anybody was seen to change the view."""
+        """Return whether anybody was seen to change the view."""
         return bool(self._members)
 
     def begin(self, now: float) -> None:
-        """The view that I am in begins, if none has."""
+        """Begin the current view, if none has begun."""
         if self.entered_at is None:
             self.entered_at = now
 
@@ -37,16 +40,16 @@ class Pacemaker:
         self._repeat_at = now + REPEAT_WINDOWS * self._session.window
 
     def restart(self, view: int, now: float) -> None:
-        """I spoke in ``view``, in this life or an earlier one: I am at least there."""
+        """Enter at least ``view``, in which this operator signed, maybe before a restart."""
         if view > self.view or self.entered_at is None:
             self.enter(max(view, self.view), now)
 
-    def note(self, member: OperatorAddress, view: int) -> None:
-        """``member`` says that it is in ``view``."""
+    def note_view(self, member: OperatorAddress, view: int) -> None:
+        """Note that a view change of ``member`` is for ``view``."""
         self._members[member] = max(view, self._members.get(member, 0))
 
-    def count(self, now: float) -> None:
-        """Note the moment at which t' members are in my view."""
+    def note_quorum(self, now: float) -> None:
+        """Note the moment at which t' members are in the view."""
         if self._quorum_seen_at is None and self._members_here >= self._session.threshold:
             self._quorum_seen_at = now
 
@@ -56,45 +59,51 @@ class Pacemaker:
         return frozenset(member for member, view in self._members.items() if view >= self.view)
 
     @property
-    def include_a_correct_member(self) -> bool:
+    def has_weak_quorum(self) -> bool:
         """Whether so many changed the view that one of them is correct."""
-        return len(self._members) >= self._followed
+        return len(self._members) >= self._weak_quorum
 
     @property
     def is_waiting(self) -> bool:
         """Whether too few are in my view for its time to run."""
         return self.view > 0 and self._quorum_seen_at is None
 
-    def repeats(self, now: float) -> bool:
-        """Whether it is time to say again that I am here, while I wait; the next time is later."""
+    def should_rebroadcast(self, now: float) -> bool:
+        """Return whether to repeat the view change now, while t' members are not here.
+
+        The next time is later.
+        """
         if not self.is_waiting or now < self._repeat_at:
             return False
         self._repeat_at = now + REPEAT_WINDOWS * self._session.window
         return True
 
-    def heard_enough(self, now: float) -> bool:
-        """T' members are in my view, and then all n are or p/4 has passed."""
+    def may_propose(self, now: float) -> bool:
+        """Return whether t' members are in the view, and then all n are or p/4 has passed."""
         if self._quorum_seen_at is None:
             return False
-        return self._members_here == self._session.n or now >= self._quorum_seen_at + self._patience
+        return self._members_here == self._session.n or now >= self._quorum_seen_at + self._proposal_delay
 
-    def target(self, now: float) -> int:
-        """The view to be in: mine, the next if it took too long, or a higher one that n−t'+1 members are in."""
+    def next_view(self, now: float) -> int:
+        """Return the view to be in.
+
+        It is the current one, the next if it took too long, or a higher one that n−t'+1 members are in.
+        """
         target, since = self.view, self._running_since
-        if since is not None and now >= since + self._length:
+        if since is not None and now >= since + self._duration:
             target = self.view + 1
         above = sorted((v for v in self._members.values() if v > self.view), reverse=True)
-        if len(above) >= self._followed:
-            target = max(target, above[self._followed - 1])
+        if len(above) >= self._weak_quorum:
+            target = max(target, above[self._weak_quorum - 1])
         return target
 
     def deadline(self, since: float) -> float | None:
-        """When, after ``since``, one of these answers changes without anything being heard."""
+        """Return when, after ``since``, one of these answers changes without any frame."""
         times = [self._repeat_at] if self.is_waiting else []
         if (began := self._running_since) is not None:
-            times.append(began + self._length)
+            times.append(began + self._duration)
         if self._quorum_seen_at is not None:
-            times.append(self._quorum_seen_at + self._patience)
+            times.append(self._quorum_seen_at + self._proposal_delay)
         return min((t for t in times if t > since), default=None)
 
     @property
@@ -103,11 +112,11 @@ class Pacemaker:
         return self.entered_at if self.view == 0 else self._quorum_seen_at
 
     @property
-    def _length(self) -> float:
+    def _duration(self) -> float:
         return min((1 + self.view) * self._session.window / 2, WINDOWS_PER_INTERVAL * self._session.window)
 
     @property
-    def _patience(self) -> float:
+    def _proposal_delay(self) -> float:
         return self._session.window / 4
 
     @property
@@ -115,6 +124,6 @@ class Pacemaker:
         return sum(1 for v in self._members.values() if v >= self.view)
 
     @property
-    def _followed(self) -> int:
+    def _weak_quorum(self) -> int:
         """n−t'+1: so many members include a correct one."""
         return self._session.n - self._session.threshold + 1

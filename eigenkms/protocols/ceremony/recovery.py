@@ -1,7 +1,8 @@
-"""How an operator gets its share of a version: one row of each dealing that the version's transcript names.
+"""The recovery of a share: one row of each dealing that the transcript names.
 
-Whoever took part holds the dealings. Whoever was away asks anybody for the headers and its own rows, about 1.5 kB a dealing: the
-transcript names the dealings, a name binds the header, and the header binds each row. So a row is the dealer's, whoever serves it.
+An operator that took part holds the dealings. One that was away asks anybody for the headers and its own rows, about 1.5 kB a
+dealing. The transcript names the dealings, a name binds the header, and the header binds each row. So a row is the dealer's,
+whoever serves it.
 """
 
 from collections.abc import Container, Mapping
@@ -17,7 +18,7 @@ from eigenkms.types import OperatorAddress
 
 
 class Recovery:
-    """The share of ``me`` in the version of ``transcript``, of which it is a recipient."""
+    """The recovery of the share of ``me`` in the version of ``transcript``."""
 
     def __init__(self, transcript: Transcript, me: OperatorAddress) -> None:
         self.transcript = transcript
@@ -35,32 +36,35 @@ class Recovery:
         return () if self.is_hopeless else tuple(n for n in self._names if n not in self._numbers)
 
     @property
-    def used(self) -> int | None:
+    def key_number(self) -> int | None:
         """The number of the key that the share is encrypted to, as far as it is known."""
         return next((number for number in self._numbers.values() if number is not None), None)
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether a dealing has no row for this operator, so that it has no share of the version."""
+        """Whether a dealing has no row for this operator, so that it has no share."""
         return None in self._numbers.values()
 
     def is_possible(self, numbers: Container[int]) -> bool:
-        """Whether the share can still be decrypted, with the keys of these numbers."""
+        """Return whether the share can still be decrypted, with the keys of these numbers."""
         is_lost = self.is_hopeless or self._has_failed
-        return not is_lost and (self.used is None or self.used in numbers)
+        return not is_lost and (self.key_number is None or self.key_number in numbers)
 
-    def fail(self) -> None:
-        """The rows did not make the share; this operator does not try again in this life."""
+    def mark_failed(self) -> None:
+        """Note that the rows did not make the share; this run does not try again."""
         self._has_failed = True
 
-    def take(self, name: bytes, row: DealingRow) -> None:
-        """A row that somebody served. Raises ``RemoteProtocolError`` if it is not the one that the transcript names."""
+    def add_row(self, name: bytes, row: DealingRow) -> None:
+        """Take a row that somebody served.
+
+        Raises ``RemoteProtocolError`` if it is not the one that the transcript names.
+        """
         if name not in self._names or name in self._numbers:
             return
         header = decode_header(row.header)
         if header.name != name:
             raise BadDealingError(f"read row of dealing {name.hex()}: its header is another one")
-        self.take_header(header)
+        self.add_header(header)
         position = header.position(self._member)
         if position is not None:
             try:
@@ -69,24 +73,27 @@ class Recovery:
                 del self._numbers[name]
                 raise
 
-    def take_header(self, header: DealingHeader) -> None:
-        """Note for which key its row is. IndexError for a header of other members, which no certified one is."""
+    def add_header(self, header: DealingHeader) -> None:
+        """Note for which key its row is.
+
+        IndexError for a header of other members, which no certified one is.
+        """
         self._numbers[header.name] = header.key_numbers[self._member]
 
-    def take_whole(self, header: DealingHeader, encrypted: pvss.EncryptedShares) -> None:
-        """A dealing that is here anyway."""
+    def add_dealing(self, header: DealingHeader, encrypted: pvss.EncryptedShares) -> None:
+        """Take the row of a dealing that is here anyway."""
         if header.name not in self._names or header.name in self._numbers:
             return
-        self.take_header(header)
+        self.add_header(header)
         position = header.position(self._member)
         if position is not None:
             self._rows[header.name] = (header, encrypted.share(position))
 
     def job(self, keys: Mapping[int, pvss.EncryptionKey]) -> OpenJob | None:
-        """The work that is left once all rows are here, if I have the key; asked for once."""
+        """Return the work that is left once all rows are here, once, if the key is here."""
         if self._is_opening or self.is_hopeless or len(self._rows) < len(self._names):
             return None
-        key = keys.get(self.used if self.used is not None else -1)
+        key = keys.get(self.key_number if self.key_number is not None else -1)
         if key is None:
             return None
         self._is_opening = True

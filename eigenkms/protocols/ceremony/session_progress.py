@@ -6,8 +6,8 @@ Read from another thread than the one that steps the machines, so it takes in wh
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from eigenkms.protocols.ceremony.agreement import Decision
-from eigenkms.protocols.ceremony.dealings import Dealings
+from eigenkms.protocols.ceremony.proposals import Decision
+from eigenkms.protocols.ceremony.sharing import SharingPhase
 from eigenkms.protocols.wire.frames import Frame, FrameKind
 from eigenkms.protocols.wire.messages import read_vote
 from eigenkms.protocols.wire.session import Session
@@ -17,8 +17,10 @@ from eigenkms.types import OperatorAddress
 
 @dataclass(frozen=True)
 class CeremonyStatus:
-    """``phase`` is ``dealing``, ``voting``, ``certified``, or ``void`` (ended without a key); ``missing`` are dealers of whom no
-    valid dealing is here, ``source`` the version that is dealt from, 0 at genesis.
+    """How far a session is.
+
+    ``phase`` is ``dealing``, ``voting``, ``certified``, or ``void`` (ended without a key). ``missing`` are dealers of whom no valid
+    dealing is here, ``source`` is the version that is dealt from, 0 at genesis.
     """
 
     phase: str
@@ -29,7 +31,10 @@ class CeremonyStatus:
 
 @dataclass(frozen=True)
 class SessionStep:
-    """``done`` are those of the ``expected`` operators that did their part; ``needed`` how many of them it takes to go on."""
+    """``done`` are those of the ``expected`` operators that did their part.
+
+    ``needed`` how many of them it takes to go on.
+    """
 
     name: str
     done: tuple[OperatorAddress, ...]
@@ -41,11 +46,13 @@ class SessionStep:
         return tuple(address for address in self.expected if address not in self.done)
 
 
-def steps_of(
-    session: Session, frames: Sequence[Frame], dealings: Dealings, view: int, decision: Decision | None
+def session_steps(
+    session: Session, frames: Sequence[Frame], dealings: SharingPhase, view: int, decision: Decision | None
 ) -> tuple[SessionStep, ...]:
-    """``announced`` (at genesis), ``dealt``, ``prepared``, ``committed``, ``certified``. Votes are those of ``view``, or of the
-    certificate's where there is one.
+    """Return the steps of a session.
+
+    They are ``announced`` (at genesis), ``dealt``, ``prepared``, ``committed``, ``certified``. Votes are those of ``view``, or
+    of the certificate's view if there is one.
     """
     members, dealers = session.recipients.addresses, tuple(sorted(dealings.dealers))
     asked = view if decision is None else decision.certificate.view

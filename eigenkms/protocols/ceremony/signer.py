@@ -17,7 +17,7 @@ from eigenkms.types import OperatorAddress
 
 
 class SlotSigner:
-    """Builds this operator's frames for one session and remembers them in the session's frame log."""
+    """The signer of this operator's frames in one session, which remembers them in its frame log."""
 
     def __init__(self, session: Session, me: OperatorAddress, key: bn254.KeyPair, log: FrameLog) -> None:
         self.session = session
@@ -25,12 +25,12 @@ class SlotSigner:
         self._key = key
         self._log = log
 
-    def said(self, slot: Slot) -> Frame | None:
-        """What I said in ``slot``, in this life or an earlier one."""
+    def previous(self, slot: Slot) -> Frame | None:
+        """Return the frame that this operator signed in ``slot``, in this run or an earlier one."""
         return self._log.get(self.me, slot)
 
     def build(self, kind: FrameKind, body: list[Any], recipient: OperatorAddress | None = None) -> Frame:
-        """Sign a frame that commits to nothing (a request, or a share that the journaled polynomial determines)."""
+        """Sign a frame that commits to nothing, as a request does."""
         return build_frame(
             self._key,
             kind=kind,
@@ -41,14 +41,19 @@ class SlotSigner:
             recipient=recipient,
         )
 
-    def say(self, kind: FrameKind, slot: Slot, body: Callable[[], list[Any]]) -> list[Persist | Broadcast]:
-        """Say ``body()`` in ``slot`` unless something stands there already: journal first, then broadcast."""
-        if self.said(slot) is not None:
+    def sign_once(
+        self, kind: FrameKind, slot: Slot, body: Callable[[], list[Any]]
+    ) -> list[Persist | Broadcast]:
+        """Sign ``body()`` in ``slot``, unless a frame stands there already.
+
+        The frame is journaled first, then broadcast.
+        """
+        if self.previous(slot) is not None:
             return []
         frame = self.build(kind, body())
         self._log.add(frame)
         return [Persist(JournalRecord("frame", frame.encoded)), Broadcast(frame)]
 
     def sign(self, digest: bytes) -> bytes:
-        """A BN254 signature that will stand inside a frame (a vote)."""
+        """Sign a vote, to stand inside a frame."""
         return bn254.sign(self._key, digest)

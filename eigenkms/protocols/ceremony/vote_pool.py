@@ -9,63 +9,69 @@ from eigenkms.protocols.wire.session import Session
 from eigenkms.protocols.wire.votes import Certificate, Phase, aggregate, vote_digest
 from eigenkms.types import OperatorAddress
 
-Ballot: TypeAlias = tuple[int, Phase, bytes]
+VoteKey: TypeAlias = tuple[int, Phase, bytes]
 """(view, phase, hash): what votes are counted for."""
 Votes: TypeAlias = dict[OperatorAddress, tuple[bytes, Frame]]
-"""Who voted, with which signature, in which frame."""
+"""The signature and the frame of each voter."""
 
 
-def ballot_of(frame: Frame) -> Ballot:
-    """What a VOTE frame is counted for."""
+def vote_key(frame: Frame) -> VoteKey:
+    """Return what a VOTE frame is counted for."""
     vote = read_vote(frame)
     return (vote.view, vote.phase, vote.hash)
 
 
 class VotePool:
-    """Frames are verified by the caller, the vote signatures inside them only when a ballot's do not add up."""
+    """The votes of one session.
+
+    Frames are verified by the caller, the vote signatures inside them only if the votes of one key do not add up.
+    """
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._votes: dict[Ballot, Votes] = {}
-        self._closed: set[Ballot] = set()
+        self._votes: dict[VoteKey, Votes] = {}
+        self._closed: set[VoteKey] = set()
 
     def __bool__(self) -> bool:
         return bool(self._votes)
 
     def add(self, frame: Frame) -> None:
-        self._votes.setdefault(ballot_of(frame), {})[frame.sender] = (read_vote(frame).signature, frame)
+        self._votes.setdefault(vote_key(frame), {})[frame.sender] = (read_vote(frame).signature, frame)
 
-    def drop(self, frame: Frame) -> None:
-        """As if it had never come."""
-        ballot = ballot_of(frame)
-        self._votes.get(ballot, {}).pop(frame.sender, None)
-        if not self._votes.get(ballot):
-            self._votes.pop(ballot, None)
-            self._closed.discard(ballot)
+    def remove(self, frame: Frame) -> None:
+        """Remove a vote, as if it had never come."""
+        key = vote_key(frame)
+        self._votes.get(key, {}).pop(frame.sender, None)
+        if not self._votes.get(key):
+            self._votes.pop(key, None)
+            self._closed.discard(key)
 
     @property
-    def open(self) -> list[Ballot]:
-        """Those that were not closed, in order."""
+    def pending(self) -> list[VoteKey]:
+        """The keys that were not closed, in order."""
         return sorted(self._votes.keys() - self._closed)
 
-    def close(self, ballot: Ballot) -> None:
-        """Its certificate is known."""
-        self._closed.add(ballot)
+    def close(self, key: VoteKey) -> None:
+        """Count no more votes for it, as its certificate is known."""
+        self._closed.add(key)
 
-    def count(self, ballot: Ballot) -> int:
-        return len(self._votes[ballot])
+    def count(self, key: VoteKey) -> int:
+        return len(self._votes[key])
 
-    def certificate(self, ballot: Ballot) -> Certificate | None:
-        """The votes added up, unverified, or ``None`` if one is not even a point or they were made to cancel out."""
-        signatures = {address: signature for address, (signature, _) in self._votes[ballot].items()}
+    def certificate(self, key: VoteKey) -> Certificate | None:
+        """Return the votes added up, unverified.
+
+        ``None`` if one is not even a point or they were made to cancel out.
+        """
+        signatures = {address: signature for address, (signature, _) in self._votes[key].items()}
         try:
-            return aggregate(self._session.id, *ballot, signatures, self._session.recipients)
+            return aggregate(self._session.id, *key, signatures, self._session.recipients)
         except bn254.InvalidPoint:
             return None
 
-    def expel_bad(self, ballot: Ballot) -> list[Frame]:
-        """Drop the votes that do not verify; the frames that they stand in convict whoever signed them."""
-        votes, digest = self._votes[ballot], vote_digest(self._session.id, *ballot)
+    def reject_invalid(self, key: VoteKey) -> list[Frame]:
+        """Remove and return the votes that do not verify; their frames convict their signers."""
+        votes, digest = self._votes[key], vote_digest(self._session.id, *key)
         bad = [
             member.address
             for member in self._session.recipients

@@ -41,7 +41,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LogHeader:
-    """Whose log it is. ``key`` is the operator's BN254 key in G2 (128 bytes), ``begun_ms`` unix milliseconds."""
+    """Whose log it is.
+
+    ``key`` is the operator's BN254 key in G2 (128 bytes), ``begun_ms`` unix milliseconds.
+    """
 
     cluster: ClusterId
     operator: OperatorAddress
@@ -59,7 +62,7 @@ class LogHeader:
 
 
 def decode_header(data: bytes) -> LogHeader:
-    """Raises ``MalformedError``."""
+    """Decode a header. Raises ``MalformedError``."""
     what = "release log's header"
     fields = Fields(decode(data, what=what, limit=MAX_HEADER_BYTES), 5, what)
     if (version := fields.uint(16)) != LOG_VERSION:
@@ -121,7 +124,7 @@ class Entry:
 
 
 def decode_entry(data: bytes) -> Entry:
-    """Raises ``MalformedError``."""
+    """Decode an entry. Raises ``MalformedError``."""
     what = "release"
     fields = Fields(decode(data, what=what, limit=MAX_ENTRY_BYTES), 11, what)
     number = fields.uint(63)
@@ -176,7 +179,7 @@ def sign_head(key: bn254.KeyPair, head: LogHead) -> SignedHead:
 
 
 def decode_head(data: bytes) -> SignedHead:
-    """Raises ``MalformedError``."""
+    """Decode a head. Raises ``MalformedError``."""
     what = "release log's head"
     fields = Fields(decode(data, what=what, limit=256), 3, what)
     return SignedHead(LogHead(fields.uint(63), fields.fixed(32)), fields.fixed(64))
@@ -197,7 +200,7 @@ def check_signature(header: LogHeader, signed: SignedHead) -> None:
 
 
 def extend(head: LogHead, releases: Iterable[IssuedSignature]) -> list[Entry]:
-    """The entries that continue the chain which ends in ``head``."""
+    """Return the entries that continue the chain which ends in ``head``."""
     entries = []
     for release in releases:
         entry = Entry(head.number + 1, release, head.hash)
@@ -207,7 +210,10 @@ def extend(head: LogHead, releases: Iterable[IssuedSignature]) -> list[Entry]:
 
 
 class LogVerifier:
-    """Takes a log entry by entry, in constant memory. ``noted`` are hashes of heads that must be in the chain."""
+    """Takes a log entry by entry, in constant memory.
+
+    ``noted`` are hashes of heads that must be in the chain.
+    """
 
     def __init__(self, header: LogHeader, signed: SignedHead, noted: Iterable[bytes] = ()) -> None:
         self._header = header
@@ -216,7 +222,10 @@ class LogVerifier:
         self._at = LogHead(0, header.hash)
 
     def take(self, encoded: bytes) -> Entry:
-        """The next entry. Raises ``BadLogError`` that says which entry is wrong, and how."""
+        """Return the next entry.
+
+        Raises ``BadLogError`` that says which entry is wrong, and how.
+        """
         number = self._at.number + 1
         if number > self._signed.head.number:
             raise BadLogError(
@@ -243,7 +252,10 @@ class LogVerifier:
         return f"entry {number - 1}: one of the two was changed"
 
     def finish(self) -> None:
-        """That was all. Raises ``BadLogError`` if the head is another one, or not signed, or a noted one is missing."""
+        """Check that the log ends in ``head``.
+
+        Raises ``BadLogError`` if the head is another one, or not signed, or a noted one is missing.
+        """
         head = self._signed.head
         if self._at.number < head.number:
             raise BadLogError(

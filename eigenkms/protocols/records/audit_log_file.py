@@ -23,7 +23,7 @@ Read = Callable[[int], bytes]
 
 
 def write_log(header: LogHeader, signed: SignedHead, entries: Iterable[bytes]) -> Iterator[bytes]:
-    """The file in pieces."""
+    """Return the file in pieces."""
     yield MAGIC
     for record in (header.encoded, signed.encoded):
         yield be32(len(record)) + record
@@ -32,7 +32,9 @@ def write_log(header: LogHeader, signed: SignedHead, entries: Iterable[bytes]) -
 
 
 class LogFile:
-    """A file's ``header`` and ``signed`` head, nothing verified. ``read(n)`` gives at most n bytes, none at the end.
+    """A file's ``header`` and ``signed`` head, nothing verified.
+
+    ``read(n)`` gives at most n bytes, none at the end.
 
     Raises ``MalformedError`` if it is no such file.
     """

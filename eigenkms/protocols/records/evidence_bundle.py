@@ -20,7 +20,8 @@ from typing import Any, TypeAlias
 
 from eigenkms.crypto.pvss import encoded_size
 from eigenkms.errors import InputError
-from eigenkms.protocols.records.evidence import Evidence, Fault, check_evidence
+from eigenkms.protocols.records.evidence import Evidence, Fault
+from eigenkms.protocols.records.evidence_check import check_evidence
 from eigenkms.protocols.wire.codec import MAX_FRAME_BYTES, MAX_ITEMS, Fields, MalformedError, decode, encode
 from eigenkms.protocols.wire.frames import decode_frame
 from eigenkms.protocols.wire.session import MAX_OPERATORS, Session, decode_session, encode_session
@@ -72,7 +73,7 @@ class Bundle:
 
 
 def decode_bundle(data: bytes) -> Bundle:
-    """Raises ``MalformedError``; checks shape only."""
+    """Decode a bundle. Raises ``MalformedError``; checks shape only."""
     what = "evidence bundle"
     fields = Fields(decode(data, what=what, limit=MAX_BUNDLE_BYTES), 7, what)
     if (version := fields.uint(16)) != BUNDLE_VERSION:
@@ -118,7 +119,10 @@ def check_bundle(bundle: Bundle) -> None:
 
 
 def encode_bundles(bundles: Iterable[Bundle]) -> bytes:
-    """What ``eigenkms evidence export`` writes: msgpack ``[bundle, …]``. Raises ``InputError`` for more than a file may hold."""
+    """Encode what ``eigenkms evidence export`` writes: msgpack ``[bundle, …]``.
+
+    Raises ``InputError`` for more than a file may hold.
+    """
     encoded = [bundle.encoded for bundle in bundles]
     if len(encoded) > MAX_BUNDLES or sum(map(len, encoded)) > MAX_FILE_BYTES - 8 * MAX_BUNDLES:
         raise InputError(
@@ -128,7 +132,10 @@ def encode_bundles(bundles: Iterable[Bundle]) -> bytes:
 
 
 def decode_bundles(data: bytes) -> tuple[bytes, ...]:
-    """The encoded bundles of such a file, each not decoded yet. Raises ``MalformedError``."""
+    """Return the encoded bundles of such a file, each not decoded yet.
+
+    Raises ``MalformedError``.
+    """
     what = "list of evidence"
     value = decode(data, what=what, limit=MAX_FILE_BYTES)
     if not isinstance(value, list) or not all(isinstance(item, bytes) for item in value):

@@ -72,7 +72,7 @@ class Authorisation:
 
 
 def decode_authorisation(data: bytes) -> Authorisation:
-    """Raises ``MalformedError``."""
+    """Decode an authorisation. Raises ``MalformedError``."""
     what = "authorisation"
     fields = Fields(decode(data, what=what, limit=MAX_EVIDENCE_BYTES + 256), 2, what)
     method, evidence = fields.text(MAX_METHOD_CHARACTERS), fields.binary(MAX_EVIDENCE_BYTES)

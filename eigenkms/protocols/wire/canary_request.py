@@ -15,7 +15,10 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class CanaryRequest:
-    """``transcript_hash`` names the version whose share is to sign; ``nonce`` is fresh."""
+    """``transcript_hash`` names the version whose share is to sign.
+
+    ``nonce`` is fresh.
+    """
 
     cluster: ClusterId
     transcript_hash: bytes
@@ -32,7 +35,7 @@ class CanaryRequest:
 
 
 def decode_canary_request(data: bytes) -> CanaryRequest:
-    """Raises ``MalformedError``."""
+    """Decode a canary request. Raises ``MalformedError``."""
     what = "canary request"
     fields = Fields(decode(data, what=what, limit=256), 4, what)
     if (version := fields.uint(16)) != VERSION:

@@ -22,11 +22,12 @@ from eigenkms.crypto import bn254, ibe_identities, sealing
 from eigenkms.crypto.app_ids import canonical
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.ibe_identities import Identity, identity_of
-from eigenkms.errors import InputError, VerificationError
+from eigenkms.errors import InputError
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.protocols.wire.codec import Fields, MalformedError, decode, encode
 from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame, decode_frame
-from eigenkms.protocols.wire.transcript import Transcript, check_self_consistent, decode_transcript
-from eigenkms.protocols.wire.votes import BadCertificateError, Certificate, Phase, decode_certificate
+from eigenkms.protocols.wire.transcript import Transcript, decode_transcript
+from eigenkms.protocols.wire.votes import decode_certificate
 from eigenkms.types import AppId, ClusterId, ExactAppId, OperatorAddress
 
 REQUEST_VERSION = 1
@@ -41,39 +42,15 @@ ID_BITS = 63
 _HPKE_INFO = b"eigenkms/partial/1"
 
 
-@dataclass(frozen=True)
-class CertifiedTranscript:
-    """A version with its proof: the transcript and the commit certificate over it."""
-
-    transcript: Transcript
-    certificate: Certificate
-
-
-def check_epoch(epoch: CertifiedTranscript, cluster: ClusterId) -> None:
-    """Raise ``VerificationError`` unless t' of the transcript's own recipients signed this transcript of ``cluster``.
-
-    Whether those recipients are the operators the chain knew at that block is the caller's to check (chain/certificate_check).
-    """
-    transcript, certificate = epoch.transcript, epoch.certificate
-    if transcript.cluster != cluster:
-        raise VerificationError(
-            "verify epoch certificate: it is of another cluster",
-            hint="check the AVS address, the operator set id and the chain id",
-        )
-    check_self_consistent(transcript)
-    if certificate.phase is not Phase.COMMIT or certificate.hash != transcript.hash:
-        raise BadCertificateError("verify epoch certificate: it does not certify this transcript")
-    if certificate.session != transcript.session:
-        raise BadCertificateError("verify epoch certificate: it is of another session")
-    certificate.verify(transcript.recipients, transcript.threshold)
-
-
 def encode_info_request(cluster: ClusterId, nonce: bytes) -> bytes:
     return encode([REQUEST_VERSION, cluster, nonce, 0])
 
 
 def decode_info_request(data: bytes) -> tuple[ClusterId, bytes]:
-    """(cluster, nonce). Raises ``MalformedError``. Of the last field clients of protocol 1 made something: 0 or 1."""
+    """Decode (cluster, nonce). Raises ``MalformedError``.
+
+    Of the last field clients of protocol 1 made something: 0 or 1.
+    """
     fields = Fields(decode(data, what="info request", limit=256), 4, "info request")
     if (version := fields.uint(16)) != REQUEST_VERSION:
         raise MalformedError(f"decode info request: version {version}")
@@ -101,7 +78,7 @@ def encode_info(epoch: CertifiedTranscript, statement: Frame, records: Sequence[
 
 
 def decode_info(data: bytes) -> Info:
-    """Raises ``MalformedError``."""
+    """Decode the answer to ``info``. Raises ``MalformedError``."""
     fields = Fields(decode(data, what="info answer", limit=1 << 20), 4, "info answer")
     transcript, certificate = decode_transcript(fields.binary()), decode_certificate(fields.binary())
     statement = decode_frame(fields.binary())
@@ -116,7 +93,7 @@ def decode_info(data: bytes) -> Info:
 def build_statement(
     key: bn254.KeyPair, operator: OperatorAddress, transcript: Transcript, nonce: bytes
 ) -> Frame:
-    """``operator``'s word, over the client's nonce, that this is the version it was asked for."""
+    """Sign, over the client's nonce, which version ``operator`` holds."""
     return build_frame(
         key,
         kind=FrameKind.STATEMENT,
@@ -135,7 +112,10 @@ class Statement:
 
 
 def read_statement(frame: Frame) -> Statement:
-    """Raises ``MalformedError``; the signature is the caller's to verify."""
+    """Read a statement.
+
+    Raises ``MalformedError``; the signature is the caller's to verify.
+    """
     if frame.kind is not FrameKind.STATEMENT:
         raise MalformedError(f"read statement: a {frame.kind.name} frame")
     fields = Fields(frame.body, 3, "statement")
@@ -181,7 +161,9 @@ class PartialRequest:
 
 
 def decode_partial_request(data: bytes) -> PartialRequest:
-    """Raises ``MalformedError``, also for an application id that is too short, or an address with a wrong checksum.
+    """Decode a partial request.
+
+    Raises ``MalformedError``, also for an application id that is too short, or an address with a wrong checksum.
 
     The id is as the request spells it: that is the identity whose key the client can verify.
     """
@@ -236,7 +218,7 @@ def seal_partial(
 def open_partial(
     private_key: bytes, request: PartialRequest, transcript: Transcript, sealed: bytes
 ) -> tuple[Frame, bytes]:
-    """(frame, 48-byte partial signature) out of a sealed answer.
+    """Open a sealed answer: (frame, 48-byte partial signature).
 
     Raises ``MalformedError`` or ``VerificationError`` if it is not an answer to ``request`` for ``transcript``. The frame's
     signature and the partial signature itself are the caller's to verify.
@@ -260,7 +242,7 @@ def encode_evidence_request(cluster: ClusterId, after: int) -> bytes:
 
 
 def decode_evidence_request(data: bytes) -> tuple[ClusterId, int]:
-    """(cluster, id after which to begin). Raises ``MalformedError``."""
+    """Decode (cluster, id after which to begin). Raises ``MalformedError``."""
     what = "evidence request"
     fields = Fields(decode(data, what=what, limit=256), 3, what)
     if (version := fields.uint(16)) != REQUEST_VERSION:
@@ -270,7 +252,10 @@ def decode_evidence_request(data: bytes) -> tuple[ClusterId, int]:
 
 @dataclass(frozen=True)
 class EvidencePage:
-    """``bundles`` are (id, encoded bundle), unverified, ids strictly ascending; ``more`` says that there are others after them."""
+    """``bundles`` are (id, encoded bundle), unverified, ids strictly ascending.
+
+    ``more`` says that there are others after them.
+    """
 
     bundles: tuple[tuple[int, bytes], ...]
     more: bool
@@ -281,7 +266,7 @@ class EvidencePage:
 
 
 def decode_evidence_page(data: bytes, after: int) -> EvidencePage:
-    """The answer to a request for what comes ``after``.
+    """Return the answer to a request for what comes ``after``.
 
     Raises ``MalformedError``, also for ids that do not ascend from there and for more that never comes.
     """

@@ -28,13 +28,15 @@ class MalformedError(RemoteProtocolError):
 
 
 def encode(value: Any) -> bytes:
-    """The canonical bytes of ``value``."""
+    """Return the canonical bytes of ``value``."""
     packed: bytes = msgpack.packb(value, use_bin_type=True)
     return packed
 
 
 def decode(data: bytes, *, what: str, limit: int = MAX_FRAME_BYTES) -> Any:
-    """Decode canonical bytes of at most ``limit`` bytes; ``what`` names them in the error.
+    """Decode canonical bytes of at most ``limit`` bytes.
+
+    ``what`` names them in the error.
 
     Raises ``MalformedError``.
     """
@@ -81,7 +83,9 @@ def _check_types(value: Any, what: str) -> None:
 
 
 class Fields:
-    """Reads a decoded list field by field, with exact arity and types; every complaint names ``what``.
+    """Reads a decoded list field by field, with exact arity and types.
+
+    Every complaint names ``what``.
 
     The arity is checked at once, so a reader that takes as many fields as it announced has taken them all.
     """

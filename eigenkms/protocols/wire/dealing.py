@@ -98,7 +98,7 @@ def build_dealing(
 
 
 def encode_body(encrypted: EncryptedShares) -> bytes:
-    """The canonical bytes of a dealing's body."""
+    """Return the canonical bytes of a dealing's body."""
     return encrypted.encode()
 
 
@@ -124,7 +124,10 @@ def read_body(header: DealingHeader, data: bytes) -> EncryptedShares:
 
 
 def row_size(header: DealingHeader, position: int) -> int:
-    """Bytes of the row encoding of the recipient at ``position``. ValueError if the header has no such row."""
+    """Return the bytes of the row encoding of the recipient at ``position``.
+
+    ValueError if the header has no such row.
+    """
     return SHARE_SIZE + HASH_SIZE * path_length(position, header.rows)
 
 
@@ -179,7 +182,7 @@ def _context(header: DealingHeader, cluster: ClusterId) -> DealingContext:
 
 
 def _digests(body: bytes) -> tuple[bytes, bytes, bytes]:
-    """Of a body: randomness, rows, proofs."""
+    """Return the digests of a body: randomness, rows, proofs."""
     end_of_rows = len(body) - encoded_size(0) + RANDOMNESS_SIZE
     rows = _cut(body[RANDOMNESS_SIZE:end_of_rows], ROW_SIZE)
     return (

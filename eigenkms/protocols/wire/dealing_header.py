@@ -85,7 +85,7 @@ class DealingHeader:
         return sum(1 for number in self.key_numbers if number is not None)
 
     def position(self, member: int) -> int | None:
-        """Which row is that of the session's member at this position, None if it has none. IndexError beyond the members."""
+        """Return which row is that of the session's member at this position, None if it has none. IndexError beyond the members."""
         if self.key_numbers[member] is None:
             return None
         return sum(1 for number in self.key_numbers[:member] if number is not None)

@@ -51,20 +51,23 @@ class DealingTerms:
         return tuple(a for a in self.session.recipients.addresses if self.listed(a) is None)
 
     def listed(self, recipient: OperatorAddress) -> ListedKey | None:
-        """The key that the source lists."""
+        """Return the key that the source lists."""
         return None if self.source is None else self.source.key_of(recipient)
 
     def constant(self, dealer: OperatorAddress) -> bytes | None:
-        """What the first commitment must be: in a rotation the dealer's public share of the source."""
+        """Return what the first commitment must be.
+
+        In a rotation it is the dealer's public share of the source.
+        """
         return None if self.source is None else self.source.public_share(dealer)
 
     def check(
         self, header: DealingHeader, dealer: OperatorAddress, read_key: KeyReader
     ) -> tuple[pvss.ShareRecipient, ...]:
-        """Whom a header serves with which keys, in order. Raises ``RemoteProtocolError`` for one that breaks the terms.
+        """Return the recipients that a header serves, in order, with their keys.
 
-        The proof, and whether each commitment is a point, are left to the verifier of ``claim``. CPU: a pairing for each newcomer
-        whose frame ``read_key`` has not read before.
+        Raises ``RemoteProtocolError`` for one that breaks the terms. The proof, and whether each commitment is a point, are left to
+        the verifier of ``claim``. CPU: a pairing for each newcomer whose frame ``read_key`` has not read before.
         """
         name = f"check dealing of 0x{dealer.hex()}"
         named = SourceRef(header.source_version, header.source_hash)
@@ -97,7 +100,7 @@ class DealingTerms:
         return recipients
 
     def numbers(self, recipients: Sequence[pvss.ShareRecipient]) -> tuple[int | None, ...]:
-        """The number of each member's key, as a header states it: the source's, or that of this session for a newcomer."""
+        """Return the number of each member's key, as a header states it: the source's, or that of this session for a newcomer."""
         served, published = {r.address for r in recipients}, self.session.boundary.number
         listed = ((a, self.listed(a)) for a in self.session.recipients.addresses)
         return tuple(
@@ -105,5 +108,5 @@ class DealingTerms:
         )
 
     def claim(self, header: DealingHeader, encrypted: pvss.EncryptedShares) -> pvss.DealingClaim:
-        """What the proof of a dealing must show whose header keeps the terms."""
+        """Return what the proof of a dealing must show whose header keeps the terms."""
         return claim_of(header, encrypted, self.session.cluster, self.constant(header.dealer))

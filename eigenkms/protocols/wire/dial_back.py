@@ -26,7 +26,7 @@ def build_reach_request(
     recipient: OperatorAddress,
     time_ms: int,
 ) -> Frame:
-    """``operator``'s signed question to ``recipient``."""
+    """Sign ``operator``'s question to ``recipient``."""
     return build_frame(
         key,
         kind=FrameKind.REACH,
@@ -39,7 +39,9 @@ def build_reach_request(
 
 
 def read_reach_request(frame: Frame, *, cluster: ClusterId, me: OperatorAddress) -> int:
-    """The time of the request, unix milliseconds. Raises ``MalformedError``, and ``WrongScopeError`` if it is not for ``me``.
+    """Return the time of the request, unix milliseconds.
+
+    Raises ``MalformedError``, and ``WrongScopeError`` if it is not for ``me``.
 
     Signature and time are the caller's to check.
     """
@@ -63,7 +65,7 @@ class ReachAnswer:
 
 
 def decode_reach_answer(data: bytes) -> ReachAnswer:
-    """Raises ``MalformedError``."""
+    """Decode a reach answer. Raises ``MalformedError``."""
     fields = Fields(decode(data, what="reach answer", limit=8192), 2, "reach answer")
     address, outcome = fields.text(MAX_ADDRESS_CHARACTERS), fields.text(32)
     try:

@@ -28,7 +28,10 @@ NO_SESSION = SessionId(bytes(32))
 
 
 class FrameKind(IntEnum):
-    """What a frame says. The numbers are wire values; those that are left out were of protocol 1."""
+    """What a frame says.
+
+    The numbers are wire values; those that are left out were of protocol 1.
+    """
 
     HASH = 1
     """Dealing hash; in a genesis session also the statement that the sender knows no version of the cluster."""
@@ -99,7 +102,10 @@ class BadSignatureError(RemoteProtocolError):
 
 @dataclass(frozen=True)
 class Frame:
-    """A decoded frame. ``body`` is the decoded msgpack list; ``encoded`` the exact bytes that travelled."""
+    """A decoded frame.
+
+    ``body`` is the decoded msgpack list; ``encoded`` the exact bytes that travelled.
+    """
 
     kind: FrameKind
     cluster: ClusterId
@@ -149,7 +155,10 @@ class Frame:
 
 
 def _version_of(kind: FrameKind) -> int:
-    """The protocol's for what is said in sessions. All else has kept the form that it had in protocol 1."""
+    """Return the protocol's for what is said in sessions.
+
+    All else has kept the form that it had in protocol 1.
+    """
     return PROTOCOL if kind in _SESSION_KINDS else 1
 
 
@@ -170,7 +179,9 @@ def build_frame(
 
 
 def decode_frame(data: bytes) -> Frame:
-    """Decode strictly: size by kind, canonical msgpack, arity, types. Raises ``MalformedError``.
+    """Decode strictly: size by kind, canonical msgpack, arity, types.
+
+    Raises ``MalformedError``.
 
     The signature is *not* verified here.
     """
@@ -212,6 +223,9 @@ def verify_frame(frame: Frame, key: bytes) -> None:
 
 
 def verify_frames(frames: Sequence[Frame], keys: Sequence[bytes], rng: Rng) -> tuple[int, ...]:
-    """Indexes of the frames whose signature is bad; one random linear combination over all of them."""
+    """Return the indexes of the frames whose signature is bad.
+
+    One random linear combination over all of them.
+    """
     items = [(f.digest, f.signature, key) for f, key in zip(frames, keys, strict=True)]
     return bn254.batch_verify(items, rng)

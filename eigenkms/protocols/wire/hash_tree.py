@@ -63,7 +63,7 @@ def _check_position(position: int, size: int) -> None:
 
 
 def _cut(size: int) -> int:
-    """The largest power of two below ``size``, which is 2 at least."""
+    """Return the largest power of two below ``size``, which is 2 at least."""
     return 1 << ((size - 1).bit_length() - 1)
 
 
@@ -85,7 +85,7 @@ def _path(leaves: Sequence[bytes], position: int) -> tuple[bytes, ...]:
 
 
 def _sides(position: int, size: int) -> list[bool]:
-    """Whether each sibling is the left one, from the leaf upwards."""
+    """Return whether each sibling is the left one, from the leaf upwards."""
     sides = []
     while size > 1:
         cut = _cut(size)

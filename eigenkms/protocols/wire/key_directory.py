@@ -23,12 +23,12 @@ class BadKeyError(RemoteProtocolError):
 
 
 def key_slot(session: Session, operator: OperatorAddress) -> KeySlot:
-    """What the proof of possession of a key published in this session is bound to."""
+    """Return what the proof of possession of a published key is bound to."""
     return KeySlot(session.cluster, operator, session.boundary.number)
 
 
 def check_key_frame(frame: Frame, session: Session) -> ListedKey:
-    """The key that a frame of this session, with a verified signature, publishes.
+    """Return the key that a frame of this session, with a verified signature, publishes.
 
     Raises ``BadKeyError``, ``MalformedError``. CPU: 0.3 ms.
     """
@@ -53,7 +53,10 @@ class KeyDirectory:
         """By digest of an encoded frame; None for one that is no good."""
 
     def add(self, frame: Frame) -> bool:
-        """Take a verified KEY frame of a recipient, unless its proof is bad; whether it was taken."""
+        """Take a verified KEY frame of a recipient, unless its proof is bad.
+
+        Whether it was taken.
+        """
         try:
             key = check_key_frame(frame, self._session)
         except BadKeyError:
@@ -63,10 +66,10 @@ class KeyDirectory:
         return True
 
     def read(self, encoded: bytes) -> tuple[OperatorAddress, ListedKey]:
-        """Whose key an encoded KEY frame inside another frame publishes: it is known from then on. Raises ``RemoteProtocolError``.
+        """Return the owner and key of an encoded KEY frame that stands inside another frame.
 
-        CPU: a pairing, for a frame that was not seen before. A bad one is remembered too: each step of a view
-        checks the key frames of its proposal.
+        It is known from then on. Raises ``RemoteProtocolError``. CPU: a pairing, for a frame that was not seen before. A bad one is
+        remembered too: each step of a view checks the key frames of its proposal.
         """
         digest = keccak256(encoded)
         if digest not in self._read:
@@ -103,7 +106,7 @@ class KeyDirectory:
         return None if held is None else held[0]
 
     def frames(self, operators: Iterable[OperatorAddress]) -> tuple[bytes, ...]:
-        """The encoded frames of these operators' keys, as far as they are here, ascending by operator."""
+        """Return the encoded frames of these operators' keys, as far as they are here, ascending by operator."""
         return tuple(self._keys[a][1].encoded for a in sorted(operators) if a in self._keys)
 
     @property

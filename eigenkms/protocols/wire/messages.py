@@ -56,12 +56,12 @@ GENESIS = SourceRef(GENESIS_SOURCE, ZERO32)
 
 
 def source_of(transcript: Transcript) -> SourceRef:
-    """What a transcript deals from."""
+    """Return the version that a transcript deals from."""
     return SourceRef(transcript.source_version, transcript.source_hash)
 
 
 def ref_of(transcript: Transcript | None) -> SourceRef:
-    """A transcript as a source; ``None`` at genesis."""
+    """Return a transcript as a source; ``None`` at genesis."""
     return GENESIS if transcript is None else SourceRef(int(transcript.version), transcript.hash)
 
 
@@ -103,7 +103,7 @@ def read_hash(frame: Frame) -> bytes:
 
 
 def commitments_digest(commitments: Sequence[bytes]) -> bytes:
-    """What a dealer announces at genesis before it deals, 32 bytes."""
+    """Return what a dealer announces at genesis before it deals, 32 bytes."""
     return keccak256(b"eigenkms/commitments/2", *commitments)
 
 
@@ -139,7 +139,9 @@ def _optional_bytes(certificate: Certificate | None) -> bytes | None:
 
 @dataclass(frozen=True)
 class Proposal:
-    """``transcript`` is ``None`` for ∅. ``keys`` are the KEY frames that a fresh transcript's new keys are from.
+    """``transcript`` is ``None`` for ∅.
+
+    ``keys`` are the KEY frames that a fresh transcript's new keys are from.
 
     ``source`` is what the transcript deals from: who leads the view depends on it.
     """
@@ -174,7 +176,10 @@ def read_proposal(frame: Frame) -> Proposal:
 
 
 def read_key_frames(items: Sequence[object], what: str) -> tuple[bytes, ...]:
-    """Encoded KEY frames out of a decoded list, not decoded yet. Raises ``MalformedError``."""
+    """Read encoded KEY frames out of a decoded list, not decoded yet.
+
+    Raises ``MalformedError``.
+    """
     frames = tuple(item for item in items if isinstance(item, bytes) and len(item) <= MAX_KEY_FRAME_BYTES)
     if len(frames) != len(items):
         raise MalformedError(
@@ -247,7 +252,7 @@ def sync_body(keys: Iterable[bytes]) -> list[Any]:
 
 
 def read_sync(frame: Frame) -> frozenset[bytes]:
-    """The 16-byte keys of the frames that the sender has."""
+    """Return the 16-byte keys of the frames that the sender has."""
     joined = Fields(frame.body, 1, "sync").binary(MAX_SYNC_KEYS * FRAME_KEY_BYTES)
     if len(joined) % FRAME_KEY_BYTES:
         raise MalformedError(f"decode sync: {len(joined)} bytes are not whole frame keys")
@@ -287,7 +292,7 @@ SESSION_KINDS = frozenset(_SLOTS)
 
 
 def slot_of(frame: Frame) -> Slot | None:
-    """The slot of a frame in its session, or ``None`` for kinds that may be said often.
+    """Return the slot of a frame in its session, or ``None`` for kinds that may be said often.
 
     Raises ``MalformedError`` for a body that is not its kind's.
     """

@@ -20,7 +20,10 @@ MAX_ADDRESS_CHARACTERS = 256
 
 @dataclass(frozen=True)
 class PeerRecord:
-    """``peer_id`` is a binary libp2p peer id; ``sequence`` grows with every new record of an operator (unix milliseconds)."""
+    """``peer_id`` is a binary libp2p peer id.
+
+    ``sequence`` grows with every new record of an operator (unix milliseconds).
+    """
 
     operator: OperatorAddress
     peer_id: bytes
@@ -37,7 +40,10 @@ def build_peer_record(
     addresses: Sequence[str],
     sequence: int,
 ) -> Frame:
-    """Sign ``operator``'s record; addresses beyond the first ``MAX_ADDRESSES`` are left out."""
+    """Sign ``operator``'s record.
+
+    Addresses beyond the first ``MAX_ADDRESSES`` are left out.
+    """
     body = [peer_id, list(addresses[:MAX_ADDRESSES]), sequence]
     return build_frame(
         key, kind=FrameKind.PEER_RECORD, cluster=cluster, sender=operator, session=NO_SESSION, body=body
@@ -45,7 +51,10 @@ def build_peer_record(
 
 
 def read_peer_record(frame: Frame) -> PeerRecord:
-    """Raises ``MalformedError``; the frame's signature is the caller's to verify."""
+    """Read a peer record.
+
+    Raises ``MalformedError``; the frame's signature is the caller's to verify.
+    """
     if frame.kind is not FrameKind.PEER_RECORD:
         raise MalformedError(f"read peer record: a {frame.kind.name} frame")
     fields = Fields(frame.body, 3, "peer record")

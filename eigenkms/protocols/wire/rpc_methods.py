@@ -59,17 +59,20 @@ MAX_HEAD_BYTES: Final = 1 << 20
 
 
 def gossip_topic(cluster: ClusterId) -> str:
-    """One topic a cluster."""
+    """Return the gossip topic of a cluster."""
     return f"/eigenkms/2/{cluster.hex()}"
 
 
 def encode_frames(frames: list[Frame]) -> bytes:
-    """An answer that is a list of frames."""
+    """Encode an answer that is a list of frames."""
     return encode([frame.encoded for frame in frames])
 
 
 def decode_frames(data: bytes) -> list[bytes]:
-    """Encoded frames out of such an answer, not decoded yet. Raises ``MalformedError``."""
+    """Read encoded frames out of such an answer, not decoded yet.
+
+    Raises ``MalformedError``.
+    """
     value = decode(data, what="list of frames", limit=1 << 20)
     if not isinstance(value, list) or not all(isinstance(item, bytes) for item in value):
         raise MalformedError("decode list of frames: not a list of byte strings")
@@ -77,19 +80,19 @@ def decode_frames(data: bytes) -> list[bytes]:
 
 
 def read_name(data: bytes) -> bytes:
-    """The name of a dealing out of a request. Raises ``MalformedError``."""
+    """Return the name of a dealing out of a request. Raises ``MalformedError``."""
     if len(data) != HASH_SIZE:
         raise MalformedError(f"read name of a dealing: {len(data)} bytes, not {HASH_SIZE}")
     return data
 
 
 def encode_push(name: bytes, body: bytes) -> bytes:
-    """A dealing's body on its way to a member that did not ask for it."""
+    """Encode a dealing's body for a member that did not ask for it."""
     return name + body
 
 
 def decode_push(data: bytes) -> tuple[bytes, bytes]:
-    """(name, body). Raises ``MalformedError`` for what can be no body."""
+    """Decode (name, body). Raises ``MalformedError`` for what can be no body."""
     name, body = data[:HASH_SIZE], data[HASH_SIZE:]
     if not encoded_size(1) <= len(body) <= MAX_BODY_BYTES:
         raise MalformedError(f"read pushed body: {len(body)} bytes")
@@ -97,12 +100,15 @@ def decode_push(data: bytes) -> tuple[bytes, bytes]:
 
 
 def encode_row(row: DealingRow) -> bytes:
-    """An answer to ``row``."""
+    """Encode an answer to ``row``."""
     return encode([row.header, row.encoded])
 
 
 def decode_row(data: bytes) -> DealingRow:
-    """Raises ``MalformedError``. The header and the row encoding are only measured."""
+    """Decode a row. Raises ``MalformedError``.
+
+    The header and the row encoding are only measured.
+    """
     limit = MAX_HEADER_BYTES + 2 * MAX_ROW_BYTES
     fields = Fields(decode(data, what="row of a dealing", limit=limit), 2, "row of a dealing")
     return DealingRow(fields.binary(MAX_HEADER_BYTES), fields.binary(MAX_ROW_BYTES))
@@ -118,13 +124,13 @@ class VersionHead:
 
 
 def encode_head(head: VersionHead) -> bytes:
-    """An answer to ``head``."""
+    """Encode an answer to ``head``."""
     proof = None if head.proof is None else head.proof.encoded
     return encode([head.transcript.encoded, head.certificate.encoded, proof])
 
 
 def decode_head(data: bytes) -> VersionHead:
-    """Raises ``MalformedError``. Nothing is verified."""
+    """Decode a head. Raises ``MalformedError``. Nothing is verified."""
     fields = Fields(decode(data, what="head", limit=MAX_HEAD_BYTES), 3, "head")
     transcript = decode_transcript(fields.binary(MAX_FRAME_BYTES))
     certificate = decode_certificate(fields.binary(MAX_CERTIFICATE_BYTES))

@@ -31,7 +31,7 @@ MAX_THRESHOLD = threshold(MAX_OPERATORS)
 
 
 def cluster_id(cluster: Cluster) -> ClusterId:
-    """``keccak256("eigenkms/cluster/1" ‖ be64(chain) ‖ avs20 ‖ be32(set))``."""
+    """Return ``keccak256("eigenkms/cluster/1" ‖ be64(chain) ‖ avs20 ‖ be32(set))``."""
     return ClusterId(
         keccak256(b"eigenkms/cluster/1", be64(cluster.chain_id), cluster.avs, be32(cluster.operator_set_id))
     )
@@ -39,7 +39,9 @@ def cluster_id(cluster: Cluster) -> ClusterId:
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What all operators of a cluster must have configured alike; its hash is part of every session id.
+    """What all operators of a cluster must have configured alike.
+
+    Its hash is part of every session id.
 
     ``interval_blocks`` in L1 blocks; ``window_ms`` the length p of a protocol window in milliseconds;
     ``genesis_quorum`` dealers and prepare votes that genesis needs (0: all n); ``min_operators`` the smallest set that
@@ -79,7 +81,10 @@ class Parameters:
 
 
 def encode_recipients(recipients: OperatorSet) -> list[list[bytes]]:
-    """R as it stands in transcripts: ``[[addr20, g2key128], ...]`` ascending by address."""
+    """Return R as it stands in transcripts: ``[[addr20, g2key128], ...]``.
+
+    The addresses ascend.
+    """
     return [[m.address, m.key] for m in recipients]
 
 
@@ -168,7 +173,10 @@ class Session:
 
     @cached_property
     def coordinators(self) -> tuple[OperatorAddress, ...]:
-        """Members by ``keccak256("eigenkms/order/1" ‖ session ‖ addr)``; view v belongs to number v mod n."""
+        """Members by ``keccak256("eigenkms/order/1" ‖ session ‖ addr)``.
+
+        View v belongs to number v mod n.
+        """
         return tuple(
             sorted(
                 self.recipients.addresses,
@@ -181,7 +189,7 @@ class Session:
 
 
 def encode_session(session: Session) -> bytes:
-    """A session as a node stores it, to resume it after a restart."""
+    """Encode a session as a node stores it, to resume it after a restart."""
     boundary, parameters = session.boundary, session.parameters
     return encode(
         [
@@ -200,7 +208,7 @@ def encode_session(session: Session) -> bytes:
 
 
 def decode_recipients(rows: Sequence[object]) -> OperatorSet:
-    """R out of a decoded list. Raises ``MalformedError``."""
+    """Decode R out of a decoded list. Raises ``MalformedError``."""
     members = []
     for row in rows:
         fields = Fields(row, 2, "recipient")
@@ -212,7 +220,7 @@ def decode_recipients(rows: Sequence[object]) -> OperatorSet:
 
 
 def decode_session(data: bytes) -> Session:
-    """The inverse of ``encode_session``. Raises ``MalformedError``."""
+    """Return the inverse of ``encode_session``. Raises ``MalformedError``."""
     fields = Fields(decode(data, what="stored session"), 10, "stored session")
     cluster = ClusterId(fields.fixed(32))
     boundary = BlockRef(fields.uint(64), fields.fixed(32), fields.uint(64))

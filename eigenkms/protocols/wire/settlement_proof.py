@@ -23,12 +23,12 @@ MAX_PROOF_BYTES = 512
 
 
 def settlement_quorum(n: int) -> int:
-    """``t' + ⌈n/3⌉ − 1``: confirms that show t' correct holders among n operators."""
+    """Return ``t' + ⌈n/3⌉ − 1``: confirms that show t' correct holders among n operators."""
     return threshold(n) + (n + 2) // 3 - 1
 
 
 def confirm_digest(session: SessionId, transcript_hash: bytes) -> bytes:
-    """The 32 bytes that a confirm signs."""
+    """Return the 32 bytes that a confirm signs."""
     return keccak256(b"eigenkms/confirm/1", session, transcript_hash)
 
 
@@ -60,7 +60,10 @@ class SettlementProof:
 
 
 def decode_settlement_proof(data: bytes) -> SettlementProof:
-    """Raises ``MalformedError``; the signature is not verified."""
+    """Decode a settlement proof.
+
+    Raises ``MalformedError``; the signature is not verified.
+    """
     fields = Fields(decode(data, what="settlement proof", limit=MAX_PROOF_BYTES), 4, "settlement proof")
     return SettlementProof(SessionId(fields.fixed(32)), fields.fixed(32), fields.binary(64), fields.fixed(64))
 

@@ -30,7 +30,10 @@ _FIELDS = 13
 
 @dataclass(frozen=True, slots=True)
 class ListedKey:
-    """An operator's encryption key in G1 (48 bytes); ``number`` is that of the boundary block at which it was published."""
+    """An operator's encryption key in G1 (48 bytes).
+
+    ``number`` is that of the boundary block at which it was published.
+    """
 
     number: int
     public: bytes
@@ -38,7 +41,9 @@ class ListedKey:
 
 @dataclass(frozen=True)
 class Transcript:
-    """Everything one session decided. ``dealers`` are (address, dealing hash), ascending by address.
+    """Everything one session decided.
+
+    ``dealers`` are (address, dealing hash), ascending by address.
 
     ``keys`` are those of the recipients, in their order, ``None`` for one that has none; in protocol 1 there are none at all.
     """
@@ -85,12 +90,12 @@ class Transcript:
         return hash_transcript(self.encoded)
 
     def key_of(self, address: OperatorAddress) -> ListedKey | None:
-        """The encryption key that is listed for a recipient."""
+        """Return the encryption key that is listed for a recipient."""
         listed = dict(zip(self.recipients.addresses, self.keys, strict=False))
         return listed.get(address)
 
     def public_share(self, address: OperatorAddress) -> bytes:
-        """``Y_j = Σ x_j^k A_k`` (G2, 96 bytes), computed once for each operator."""
+        """Return ``Y_j = Σ x_j^k A_k`` (G2, 96 bytes), computed once for each operator."""
         known = self._public_shares.get(address)
         if known is None:
             known = self._public_shares[address] = feldman.public_share(coordinate(address), self.commitments)
@@ -107,7 +112,10 @@ def hash_transcript(encoded: bytes) -> bytes:
 
 
 def decode_transcript(data: bytes) -> Transcript:
-    """Raises ``MalformedError``; checks shape only, see ``check_self_consistent``."""
+    """Decode a transcript.
+
+    Raises ``MalformedError``; checks shape only, see ``check_self_consistent``.
+    """
     value = decode(data, what="transcript")
     has_keys = isinstance(value, list) and len(value) == _FIELDS + 1
     fields = Fields(value, _FIELDS + has_keys, "transcript")
@@ -140,7 +148,7 @@ def decode_transcript(data: bytes) -> Transcript:
 
 
 def _read_keys(rows: Sequence[object], count: int) -> tuple[ListedKey | None, ...]:
-    """A key or nil for each of ``count`` recipients."""
+    """Read a key or nil for each of ``count`` recipients."""
     if len(rows) != count:
         raise MalformedError(f"decode transcript: {len(rows)} encryption keys for {count} recipients")
     return tuple(None if row is None else _read_key(Fields(row, 2, "encryption key")) for row in rows)

@@ -28,7 +28,7 @@ class Phase(IntEnum):
 
 
 def vote_digest(session: SessionId, view: int, phase: Phase, transcript_hash: bytes) -> bytes:
-    """The 32 bytes that a vote signs."""
+    """Return the 32 bytes that a vote signs."""
     return keccak256(b"eigenkms/vote/1", session, be32(view), bytes([phase]), transcript_hash)
 
 
@@ -54,7 +54,10 @@ class Certificate:
         return encode([self.session, self.view, int(self.phase), self.hash, self.bitmap, self.signature])
 
     def signers(self, recipients: OperatorSet) -> tuple[OperatorAddress, ...]:
-        """Raises ``BadCertificateError`` for a bitmap that does not fit ``recipients``."""
+        """Return the operators that signed.
+
+        Raises ``BadCertificateError`` for a bitmap that does not fit ``recipients``.
+        """
         return signers_in(self.bitmap, recipients)
 
     def verify(self, recipients: OperatorSet, quorum: int) -> None:
@@ -76,7 +79,7 @@ def check_certificate(certificate: Certificate, session: Session) -> None:
 
 
 def decode_certificate(data: bytes) -> Certificate:
-    """Raises ``MalformedError``; the signature is not verified."""
+    """Decode a certificate. Raises ``MalformedError``; the signature is not verified."""
     fields = Fields(decode(data, what="certificate", limit=MAX_CERTIFICATE_BYTES), 6, "certificate")
     session, view, number = SessionId(fields.fixed(32)), fields.uint(32), fields.uint(8)
     if number not in (Phase.PREPARE, Phase.COMMIT):
@@ -85,7 +88,10 @@ def decode_certificate(data: bytes) -> Certificate:
 
 
 def signers_in(bitmap: bytes, recipients: OperatorSet) -> tuple[OperatorAddress, ...]:
-    """Whom a bitmap names. Raises ``BadCertificateError`` for one that does not fit ``recipients``."""
+    """Return the members that a bitmap names.
+
+    Raises ``BadCertificateError`` for one that does not fit ``recipients``.
+    """
     n = len(recipients)
     if len(bitmap) != (n + 7) // 8:
         raise BadCertificateError(f"read certificate: bitmap of {len(bitmap)} bytes for {n} operators")

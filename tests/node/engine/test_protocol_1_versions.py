@@ -14,7 +14,7 @@ from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import StorageError
 from eigenkms.node.key_versions import Versions
-from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.protocols.wire.frames import FrameKind
 from eigenkms.protocols.wire.messages import SourceRef, read_dealing, ref_of
 from eigenkms.protocols.wire.rpc_methods import VersionHead, check_head

@@ -13,8 +13,8 @@ from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import StorageError
 from eigenkms.node.key_versions import Versions
 from eigenkms.protocols.ceremony.ceremony import Ceremony
-from eigenkms.protocols.ceremony.genesis import GenesisDealings
-from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
+from eigenkms.protocols.ceremony.genesis import GenesisSharingPhase
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.protocols.wire.frames import FrameKind
 from eigenkms.protocols.wire.messages import SourceRef, ref_of
 from eigenkms.protocols.wire.rpc_methods import VersionHead
@@ -389,9 +389,9 @@ async def test_sessions_are_asked_for_while_they_change(
         del operator._ceremonies[next(iter(operator._ceremonies))]
 
     for name, reading in (
-        ("decided", lambda: operator.live),
-        ("pulls", lambda: operator.live),
-        ("binding", lambda: operator.binding),
+        ("decided", lambda: operator.syncable),
+        ("pulls", lambda: operator.syncable),
+        ("binding", lambda: operator.binding_session),
     ):
         meanwhile, read = Meanwhile(step), getattr(Ceremony, name).fget
         with monkeypatch.context() as patch:
@@ -430,7 +430,7 @@ async def test_a_session_tells_who_is_missing_while_it_changes(joining: Joining)
     newest = operator.newest
     assert newest is not None
     genesis = newest._sources.current
-    assert isinstance(genesis, GenesisDealings)
+    assert isinstance(genesis, GenesisSharingPhase)
     said = who.frame(who.addresses[0], FrameKind.HASH, [bytes(32)], session=joining.session)
 
     class Announcing:

@@ -12,8 +12,8 @@ from eigenkms.node.monitor.metrics import CODES, COUNTERS, EVENTS, GAUGES, STATE
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.p2p.types import Request
-from eigenkms.protocols.ceremony.ceremony import FAILED
 from eigenkms.protocols.ceremony.holdings import NOT_OPENED
+from eigenkms.protocols.ceremony.session_observer import FAILED
 from eigenkms.protocols.wire import rpc_methods
 from tests.support.doc_pages import ROOT
 from tests.support.fake_network import FakeNetwork

@@ -8,7 +8,7 @@ from eigenkms.chain.operator_set import ChainOperator
 from eigenkms.node.key_versions import HeldVersion
 from eigenkms.node.network.version_sync import VersionSync
 from eigenkms.p2p.identity import PeerId, PeerKey
-from eigenkms.protocols.wire.client_rpc import CertifiedTranscript
+from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.protocols.wire.rpc_methods import VersionHead, encode_head
 from eigenkms.protocols.wire.session import Parameters
 from eigenkms.protocols.wire.transcript import Transcript

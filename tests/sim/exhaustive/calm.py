@@ -105,7 +105,7 @@ def _serve_one(life: Life, others: Sequence[Life]) -> bool:
         if life.scene.addresses[other.index] in unknown:
             for version in other.operator.versions:
                 before = life.operator.versions
-                life.step(lambda o, v=version: o.learn(v.transcript, v.certificate, life.now))
+                life.step(lambda o, v=version: o.adopt(v.transcript, v.certificate, life.now))
                 if life.operator.versions != before:
                     _pull(life, other)
                     served = True

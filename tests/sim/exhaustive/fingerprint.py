@@ -11,8 +11,10 @@ from typing import Any, TypeAlias
 
 from eigenkms.protocols.ceremony.agreement import Agreement
 from eigenkms.protocols.ceremony.ceremony import Ceremony
-from eigenkms.protocols.ceremony.dealings import Dealings, Stage
+from eigenkms.protocols.ceremony.dealing_pool import DealingStage
 from eigenkms.protocols.ceremony.effects import JournalRecord
+from eigenkms.protocols.ceremony.session_state import PAST
+from eigenkms.protocols.ceremony.sharing import SharingPhase
 from eigenkms.protocols.wire.dealing_header import decode_header
 from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame
 from eigenkms.protocols.wire.messages import Proposal, read_dealing, read_view_change, read_vote, slot_of
@@ -81,37 +83,37 @@ def _said(frame: Frame) -> Fingerprint:
 
 def _ceremony(ceremony: Ceremony, *, ended: bool) -> Fingerprint:
     agreement, locked = ceremony._agreement, ceremony.locked
-    told = None if ceremony.decided else ceremony._prepared_told
+    told = None if ceremony.decided else ceremony._reported_prepare
     common = (
         ceremony.session.id,
-        ceremony._silent,
-        ceremony._superseded,
-        ceremony._was_decided,
+        ceremony._is_silent,
+        ceremony.state in PAST,
+        agreement._transcripts.is_decision_restored,
         None if told is None else _of(decode_certificate(told)),
         tuple(source.hash for source in ceremony.sources),
         None if locked is None else (locked.hash, ceremony.locked_in),
-        None if ceremony.decided else _of(agreement._highest),
+        None if ceremony.decided else _of(agreement._transcripts.highest),
         None if agreement.decision is None else agreement.decision.certificate.hash,
         tuple(_dealings(d, ended=ended) for d in ceremony._sources),
-        agreement._mpk is None,
+        agreement._transcripts.is_genesis,
     )
     return common if ended else (*common, ceremony._sources._floor.hash, _progress(agreement))
 
 
 def _progress(agreement: Agreement) -> Fingerprint:
-    views = agreement._views
+    views = agreement._pacemaker
     made = sorted((v, made) for v, made in agreement._proposals.items() if v >= views.view)
     proposals = ((view, tuple(_proposal(proposal) for proposal in found)) for view, found in made)
     return (
-        _of(agreement._lock),
+        _of(agreement._lock.certificate),
         frozenset(agreement._transcripts),
-        agreement._ended,
+        agreement._is_stopped,
         views.view,
         views.entered_at is not None,
         views._quorum_seen_at is not None,
         frozenset(views._members.items()),
         tuple(proposals),
-        frozenset(agreement._durable),
+        frozenset(agreement._transcripts._durable),
     )
 
 
@@ -119,13 +121,15 @@ def _proposal(proposal: Proposal) -> Fingerprint:
     return (proposal.source.hash, proposal.transcript, _of(proposal.justification))
 
 
-def _dealings(dealings: Dealings, *, ended: bool) -> Fingerprint:
-    valid = frozenset(k.header.name for k in dealings._by_dealer.values() if k.stage is Stage.VALID)
-    common = (dealings.ref.hash, valid, frozenset(dealings._durable))
+def _dealings(dealings: SharingPhase, *, ended: bool) -> Fingerprint:
+    pool = dealings._pool
+    known = pool._by_dealer.values()
+    valid = frozenset(k.header.name for k in known if k.stage is DealingStage.VALID)
+    common = (dealings.ref.hash, valid, frozenset(pool._durable))
     if ended:
         return common
-    other = frozenset((k.header.name, k.stage) for k in dealings._by_dealer.values())
-    return (*common, other, frozenset(dealings._barred), dealings._is_dealing, dealings._share is not None)
+    other = frozenset((k.header.name, k.stage) for k in known)
+    return (*common, other, pool.barred, dealings._is_dealing, dealings._share is not None)
 
 
 def _disk(life: Life, current: SessionId | None, view: int) -> Fingerprint:

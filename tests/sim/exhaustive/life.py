@@ -15,12 +15,18 @@ from typing import Any
 from eigenkms.crypto import bn254, pvss
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.crypto.shamir import Polynomial
-from eigenkms.protocols.ceremony.agreement import Decision
-from eigenkms.protocols.ceremony.ceremony import CeremonyContext, HeldSource
-from eigenkms.protocols.ceremony.effects import Broadcast, Certified, JournalRecord, Prepared, Work
+from eigenkms.protocols.ceremony.context import CeremonyContext, SourceVersion
+from eigenkms.protocols.ceremony.effects import (
+    Broadcast,
+    JournalRecord,
+    RunJob,
+    StoreCertifiedVersion,
+    StorePreparedVersion,
+)
 from eigenkms.protocols.ceremony.holdings import KnownVersion
 from eigenkms.protocols.ceremony.jobs import CheckJob, CheckResult, DealJob, Job, OpenJob, Result
 from eigenkms.protocols.ceremony.participant import Participant, SessionEffect
+from eigenkms.protocols.ceremony.proposals import Decision
 from eigenkms.protocols.wire.dealing import DealingRow
 from eigenkms.protocols.wire.dealing_header import DealingHeader
 from eigenkms.protocols.wire.frames import Frame, FrameKind
@@ -57,7 +63,7 @@ IMMUTABLE: tuple[type, ...] = (
     DealingHeader,
     Draw,
     Frame,
-    HeldSource,
+    SourceVersion,
     JournalRecord,
     KeyRow,
     KnownVersion,
@@ -140,9 +146,9 @@ class Life:
         """Start from the disk, as a node does: versions and keys, then sessions, oldest first, then the time."""
         operator = self.operator = _operator(self.scene, self.index, self.draw)
         for row in self.disk.versions.values():
-            operator.know(row.transcript, row.certificate, row.share)
+            operator.load_version(row.transcript, row.certificate, row.share)
         for number, key in self.disk.keys.items():
-            operator.know_key(number, key)
+            operator.load_key(number, key)
         for session in tuple(self.disk.sessions.values()):
             records = tuple(self.disk.journals[session.id])
             self.step(lambda o, s=session, r=records: o.restore(s, r, self.now, self.now), session)
@@ -162,13 +168,13 @@ class Life:
 
     def _carry_out(self, effects: Sequence[SessionEffect], jobs: deque[Job]) -> None:
         for item in effects:
-            if isinstance(item.effect, Prepared | Certified):
+            if isinstance(item.effect, StorePreparedVersion | StoreCertifiedVersion):
                 self.scene.register(item.effect.transcript)
         self.disk.take(effects)
         for item in effects:
             if isinstance(item.effect, Broadcast):
                 self._say(item.effect.frame)
-            elif isinstance(item.effect, Work):
+            elif isinstance(item.effect, RunJob):
                 jobs.append(item.effect.job)
 
     def _say(self, frame: Frame) -> None:
@@ -182,14 +188,14 @@ class Life:
     def hear(self, *frames: Frame) -> None:
         """Frames that come one by one; what the machine does not want is dropped, as a node does."""
         for frame in frames:
-            if self.operator.wants(frame):
+            if self.operator.should_verify(frame):
                 self.step(lambda o, f=frame: o.receive([f], self.now))
 
     def join(self, session: Session) -> None:
         """The chain shows a boundary: its session is on the disk first."""
         self.disk.open(session)
         self.step(lambda o: o.boundary(session, self.now), session)
-        for idle in self.operator.forget():
+        for idle in self.operator.prune():
             del self.disk.journals[idle.id], self.disk.sessions[idle.id]
 
     def take_body(self, name: bytes, body: bytes) -> None:

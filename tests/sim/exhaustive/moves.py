@@ -126,7 +126,7 @@ def _learn(life: Life, move: Learn) -> None:
     certificate = scene.certificate(move.view, move.phase, transcript.hash, move.signers)
     newest = life.operator.newest
     if newest is None or newest.session.id != transcript.session:
-        life.step(lambda o: o.learn(transcript, certificate, life.now))
+        life.step(lambda o: o.adopt(transcript, certificate, life.now))
     else:
         _begin_view(life)
         number = scene.number_of(transcript)

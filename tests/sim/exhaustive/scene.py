@@ -13,7 +13,7 @@ from eigenkms.crypto import bn254, pvss
 from eigenkms.crypto.feldman import combine_commitments
 from eigenkms.crypto.scalars import SecretScalar, coordinate, coordinates, lagrange_at_zero
 from eigenkms.crypto.shamir import Polynomial, combine_shares
-from eigenkms.protocols.ceremony.jobs import DealJob, DealResult, OpenJob, OpenResult, carry_out
+from eigenkms.protocols.ceremony.jobs import DealJob, DealResult, OpenJob, OpenResult, run_job
 from eigenkms.protocols.wire.dealing import DealingRow, build_dealing, encode_body, read_body, row_of
 from eigenkms.protocols.wire.dealing_header import DealingHeader
 from eigenkms.protocols.wire.frames import Frame, FrameKind
@@ -189,7 +189,7 @@ class Scene:
         context = pvss.DealingContext(session.cluster, session.id, self.addresses[operator], source)
         listed = [(a, key) for a in self.addresses if (key := origin.key_of(a)) is not None]
         recipients = tuple(pvss.ShareRecipient(a, key.public) for a, key in listed)
-        done = carry_out(DealJob(ref_of(origin), context, recipients, (), polynomial), draw, None)
+        done = run_job(DealJob(ref_of(origin), context, recipients, (), polynomial), draw, None)
         assert isinstance(done, DealResult)
         numbers = tuple(key.number for _, key in listed)
         header = build_dealing(
@@ -203,7 +203,7 @@ class Scene:
         """The result of decrypting, worked out once for each operator and key."""
         key = (job.version, job.key.public)
         if key not in self._opened:
-            done = carry_out(job, counter_rng(f"open {operator}"), self._table)
+            done = run_job(job, counter_rng(f"open {operator}"), self._table)
             assert isinstance(done, OpenResult)
             assert done.share is None or done.share == self.share(operator, job.version)
             self._opened[key] = done

@@ -71,7 +71,7 @@ class State:
         self.dealt = frozenset(header.source_hash for header in headers)
         self.sources = () if newest is None else tuple(source.hash for source in newest.sources)
         self.proposed = frozenset({} if newest is None else newest._agreement._proposals)
-        highest = None if newest is None else newest._agreement._highest
+        highest = None if newest is None else newest._agreement._transcripts.highest
         self.highest = -1 if highest is None else highest.view
         known = [(v.is_certified, v.transcript.hash, v.certificate.view) for v in life.operator.versions]
         self.certified = frozenset(digest for is_certified, digest, _ in known if is_certified)

@@ -4,12 +4,13 @@ from collections.abc import Iterable
 
 import pytest
 
+from eigenkms.protocols.ceremony import floor
 from eigenkms.protocols.ceremony.agreement import Agreement
 from eigenkms.protocols.ceremony.base_versions import BaseVersions
 from eigenkms.protocols.ceremony.ceremony import Ceremony
-from eigenkms.protocols.ceremony.dealings import Dealings
 from eigenkms.protocols.ceremony.effects import JournalRecord
 from eigenkms.protocols.ceremony.participant import Participant
+from eigenkms.protocols.ceremony.sharing import SharingPhase
 from eigenkms.protocols.wire.messages import GENESIS, SourceRef, ref_of
 from eigenkms.types import OperatorSet
 from tests.sim.exhaustive.calm import find_stuck
@@ -67,7 +68,7 @@ def test_a_vote_without_durable_dealings(scene: Scene, monkeypatch: pytest.Monke
     """One is absent, and the liar is a dealer. After a crash of the two that voted nobody has its dealing."""
     bound = Bound(views=(1,), stale=(), absences=1, late=0)
     Walk(scene, bound).run()
-    monkeypatch.setattr(Dealings, "journal", lambda _self, _transcript: [])
+    monkeypatch.setattr(SharingPhase, "journal", lambda _self, _transcript: [])
     _finds(scene, bound, "loss: V1")
 
 
@@ -85,8 +86,8 @@ def test_a_lock_that_a_crash_forgets(scene: Scene, monkeypatch: pytest.MonkeyPat
 def test_a_lock_that_never_gives_way(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """One is locked on what view 0 prepared and deals from what view 1 prepared: it never prepares again."""
 
-    def unyielding(_self: Participant, ceremony: Ceremony) -> SourceRef | None:
+    def unyielding(ceremony: Ceremony, _versions: object) -> SourceRef | None:
         return None if ceremony.locked is None else ref_of(ceremony.locked)
 
-    monkeypatch.setattr(Participant, "_bound_by", unyielding)
+    monkeypatch.setattr(floor, "bound_by", unyielding)
     assert _is_stuck(scene, Bound(views=(2,)))
