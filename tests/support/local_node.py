@@ -18,7 +18,7 @@ from eigenkms.node.state import NodeState
 from eigenkms.node.vote_guard import VoteGuard, VoteLimits
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerId
-from eigenkms.p2p.types import Statistics
+from eigenkms.p2p.types import GossipStatistics, Statistics
 from eigenkms.protocols.wire.frames import Frame
 
 
@@ -33,7 +33,9 @@ class IsolatedHost:
         return frozenset()
 
     def statistics(self) -> Statistics:
-        return Statistics(**{each.name: 0 for each in fields(Statistics)})
+        gossip = GossipStatistics(**{each.name: 0 for each in fields(GossipStatistics)})
+        counters = {each.name: 0 for each in fields(Statistics) if each.name != "gossip"}
+        return Statistics(**counters, gossip=gossip)
 
 
 class LocalNode:
@@ -55,7 +57,9 @@ class LocalNode:
             peers,
             versions,
             RegistrationCheck(config.operator, keys.bn254.g2),
-            VoteGuard(VoteLimits(), resources.chain, versions, resources.anchor, genesis=config.genesis),
+            VoteGuard(
+                VoteLimits(), resources.chain, versions, resources.anchor, genesis=config.session.genesis
+            ),
         )
         self.build(IsolatedHost(keys.peer.peer_id))
 

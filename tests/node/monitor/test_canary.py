@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from eigenkms.config.schema import MIN_CANARY_SECONDS
+from eigenkms.config.schema.node import MIN_CANARY_SECONDS
 from eigenkms.crypto import bls
 from eigenkms.crypto.ibe_identities import DST_V2, canary_identity, identity_v2
 from eigenkms.crypto.scalars import SecretScalar

@@ -8,7 +8,8 @@ import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
-from eigenkms.node.monitor.metrics import CODES, COUNTERS, EVENTS, GAUGES, STATES, documented
+from eigenkms.node.monitor.metric_tables import COUNTERS, EVENTS, GAUGES, STATES
+from eigenkms.node.monitor.metrics import CODES, documented
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.p2p.types import Request
