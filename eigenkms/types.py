@@ -114,3 +114,8 @@ class DialOutcome(StrEnum):
     """The address is a private one, which this dialler does not try."""
     FAILED = "failed"
     """Anything else: no route, no such name, not libp2p."""
+
+
+def to_hex(raw: bytes) -> str:
+    """Return an address or a hash as it is shown and as JSON holds it: ``0x`` and hex digits."""
+    return "0x" + raw.hex()

@@ -12,7 +12,8 @@ from eigenkms.cli.support import client_runner
 from eigenkms.cli.support.accounts import ACCOUNT_OPTIONS, account, checked_address, fee_terms
 from eigenkms.cli.support.options import json_option, print_result_fields, settings_options, verb
 from eigenkms.cli.support.passwords import has_terminal
-from eigenkms.config.schema import CHAIN_SETTINGS, DEVNET_CHAIN_ID, READER_SETTINGS
+from eigenkms.config.presets import DEVNET_CHAIN_ID
+from eigenkms.config.schema import CHAIN_SETTINGS, READER_SETTINGS
 from eigenkms.errors import InputError
 from eigenkms.printable import printable
 
@@ -140,7 +141,7 @@ def _cluster(settings: "Settings") -> Any:
 @json_option
 def _show(*, settings: "Settings", as_json: bool) -> None:
     """Show the registry and which operators may write into it."""
-    config, chain_config = _configured(settings), client_runner.client_settings(settings).chain
+    config, chain_config = _configured(settings), client_runner.client_settings(settings)
 
     async def look() -> dict[str, Any]:
         from eigenkms.chain.anchor import open_anchor

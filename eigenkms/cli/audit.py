@@ -139,7 +139,7 @@ def _verify(
     wrong. An older copy of a log verifies too: pass --head with a head noted earlier (eigenkms status --json) to detect one.
     """
     noted = [_hex("--head", text, HASH_BYTES) for text in heads]
-    chain = client_runner.client_settings(settings).chain if online else None
+    chain = client_runner.client_settings(settings) if online else None
     with open_log(file, settings) as log:
         if key is not None and log.header.key != key:
             raise VerificationError(

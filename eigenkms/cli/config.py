@@ -8,7 +8,7 @@ import click
 
 from eigenkms.cli.support.options import json_option, verb
 from eigenkms.cli.support.output import print_data, print_note, print_result, warn
-from eigenkms.config.schema import PRESETS
+from eigenkms.config.presets import PRESETS
 
 
 @click.group("config")

@@ -12,8 +12,9 @@ from eigenkms.cli import devnet_app
 from eigenkms.cli.support import client_runner
 from eigenkms.cli.support.accounts import checked_address
 from eigenkms.cli.support.options import json_option, print_result_fields, settings_options, verb
-from eigenkms.config.node import check_attestation, gather
 from eigenkms.config.schema import ATTESTATION_SETTINGS, SETTINGS
+from eigenkms.config.sections import check_attestation
+from eigenkms.config.sources import gather
 from eigenkms.errors import InputError, NetworkError
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def _fund(*, address: str, ether: str, settings: "Settings", as_json: bool) -> N
 
     account, wei = checked_address(address), _wei(ether)
     needed = client_runner.client_settings(_running(settings))
-    balance = client_runner.run(fund, needed.chain, account, wei)
+    balance = client_runner.run(fund, needed, account, wei)
     if needed.anchor is not None:
         client_runner.run(anchor.fund, needed.anchor, account, wei)
     print_result_fields({"address": "0x" + account.hex(), "balance_wei": balance}, as_json=as_json)
@@ -199,9 +200,9 @@ def _allow(*, address: str, settings: "Settings", as_json: bool) -> None:
 
     operator, running = checked_address(address), _running(settings)
     needed, delegation_manager = client_runner.client_settings(running), running.require("delegation_manager")
-    sent = bool(client_runner.run(allow, needed.chain, delegation_manager, operator).calls)
+    sent = bool(client_runner.run(allow, needed, delegation_manager, operator).calls)
     if needed.anchor is not None:
-        sent |= client_runner.run(anchor.admit, needed.anchor, cluster_id(needed.chain.cluster), operator)
+        sent |= client_runner.run(anchor.admit, needed.anchor, cluster_id(needed.cluster), operator)
     print_result_fields({"address": "0x" + operator.hex(), "sent": sent}, as_json=as_json)
 
 

@@ -152,7 +152,7 @@ def _at_desk(
         async with open_desk(config) as desk:
             return await act(desk)
 
-    return client_runner.run(visit, client_runner.client_settings(settings).chain)
+    return client_runner.run(visit, client_runner.client_settings(settings))
 
 
 @verb("create", "eigenkms devnet app create --config my-devnet/client.toml")

@@ -16,8 +16,8 @@ from eigenkms.config.schema import NODE_SETTINGS
 
 if TYPE_CHECKING:
     from eigenkms.config.settings import Settings
+    from eigenkms.maintenance.doctor.checks import Result
     from eigenkms.maintenance.doctor.context import CheckContext
-    from eigenkms.maintenance.doctor.findings import Result
 
 HEALTH = ("healthy", "to be mended here", "not in this machine's power")
 _PURPOSE = "the node's keystores"
@@ -42,20 +42,20 @@ def command(
     other operators to dial this node. Exit code 0: no finding; 1: a finding or warning on this machine; 2: the RPC or the network
     is unavailable.
     """
-    from eigenkms.maintenance.doctor.findings import exit_code
+    from eigenkms.maintenance.doctor.checks import exit_code
 
     def tell(result: "Result[CheckContext]") -> None:
         if not as_json:
             print_result(*_lines(result))
 
     def password(node: NodeConfig) -> str | None:
-        if node.password_file is None and not os.environ.get(VARIABLE) and not verify_keys:
+        if node.keys.password_file is None and not os.environ.get(VARIABLE) and not verify_keys:
             return None
-        return read_password(_PURPOSE, file=node.password_file, environ=os.environ)
+        return read_password(_PURPOSE, file=node.keys.password_file, environ=os.environ)
 
     async def examined() -> "list[Result[CheckContext]]":
         from eigenkms.maintenance.doctor.context import CheckContext
-        from eigenkms.maintenance.doctor.registry import examine
+        from eigenkms.maintenance.doctor.registry import run_doctor
         from eigenkms.p2p.host import open_host
         from eigenkms.p2p.identity import PeerKey
 
@@ -67,7 +67,7 @@ def command(
                 account=lambda: account_address(settings()),
                 file=config or "node.toml",
             )
-            return await examine(case, tell)
+            return await run_doctor(case, tell)
 
     results = client_runner.run(examined)
     code = exit_code(results)

@@ -97,7 +97,7 @@ def _verify(*, file: str | None, online: bool, settings: "Settings", as_json: bo
     Reads FILE or stdin, binary or armored. Exit code 4 if a piece does not hold. A piece proves that the owner of the BN254 key in
     the file broke the protocol. Only the chain knows whether that key is the operator's: use --online to compare.
     """
-    chain = client_runner.client_settings(settings).chain if online else None
+    chain = client_runner.client_settings(settings) if online else None
     from eigenkms.client.evidence_check import assess_piece
 
     verdicts: Sequence[EvidenceVerdict] = [assess_piece(encoded) for encoded in _read(file)]

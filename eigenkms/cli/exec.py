@@ -14,7 +14,7 @@ from eigenkms.cli.support.attester_options import ATTEST_SETTINGS, attester
 from eigenkms.cli.support.options import exact_app_id_option, settings_options, verb
 from eigenkms.cli.support.programs import find_program
 from eigenkms.cli.support.progress import Progress
-from eigenkms.config.schema import without_own_secrets
+from eigenkms.config.environment import without_own_secrets
 from eigenkms.errors import InputError
 
 if TYPE_CHECKING:

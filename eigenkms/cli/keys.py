@@ -131,9 +131,9 @@ def _show(*, file: Path, verify: bool, settings: "Settings", as_json: bool) -> N
 
     Without --verify, the values are those that the file claims. The secret is never printed.
     """
-    from eigenkms.keys.keystores import open_key, peek
+    from eigenkms.keys.keystores import open_key, read_metadata
 
-    kind, public = peek(file)
+    kind, public = read_metadata(file)
     if verify:
         password_file = settings.get("password_file")
         password = read_password(f"keystore {file}", file=password_file, environ=os.environ)

@@ -30,9 +30,9 @@ def command(*, settings: "Settings") -> None:
     Without --p2p-keystore the node creates one in its data folder. SIGTERM and Ctrl-C stop it cleanly.
     """
     config = NodeConfig.from_settings(settings)
-    password = read_password("the node's keystores", file=config.password_file, environ=os.environ)
+    password = read_password("the node's keystores", file=config.keys.password_file, environ=os.environ)
     keys = _load_keys(config, password)
-    start_logging(config.log_level, config.log_format)
+    start_logging(config.log.level, config.log.format)
     for warning in config.warnings:
         log.warning("%s", warning)
     from eigenkms.node.app import run_until_signalled
@@ -45,7 +45,7 @@ def _load_keys(config: NodeConfig, password: str) -> "NodeKeys":
     from eigenkms.keys.keystores import open_key
     from eigenkms.p2p.identity import PeerKey
 
-    bn254 = open_key(config.bn254_keystore, "bn254", password)
+    bn254 = open_key(config.keys.bn254_keystore, "bn254", password)
     p2p = _p2p_key(config, password)
     from eigenkms.node.app import NodeKeys
 
@@ -56,16 +56,16 @@ def _load_keys(config: NodeConfig, password: str) -> "NodeKeys":
 
 def _account_key(config: NodeConfig, password: str) -> bytes | None:
     """The key of the operator's own account, where it anchors. Raises InputError for that of another account."""
-    path = config.anchor_account_keystore
+    path = config.anchor.account_keystore
     if path is None:
         return None
     from eigenkms.crypto.app_ids import checksummed
     from eigenkms.keys.keystores import open_key
 
-    if config.anchor_password_file is not None:
+    if config.anchor.password_file is not None:
         ways = Ways("--anchor-password-file")
         password = read_password(
-            f"keystore {path}", file=config.anchor_password_file, environ=os.environ, ways=ways
+            f"keystore {path}", file=config.anchor.password_file, environ=os.environ, ways=ways
         )
     key = open_key(path, "secp256k1", password)
     if key.public["address"] != checksummed(config.operator):
@@ -80,7 +80,7 @@ def _account_key(config: NodeConfig, password: str) -> bytes | None:
 def _p2p_key(config: NodeConfig, password: str) -> "PrivateKey":
     from eigenkms.keys.keystores import open_key
 
-    path = config.p2p_keystore or _made(config.data_dir / "p2p.json", password)
+    path = config.keys.p2p_keystore or _made(config.p2p_keystore, password)
     return open_key(path, "p2p", password)
 
 

@@ -17,11 +17,11 @@ from eigenkms.cli.support.output import print_note, print_result
 from eigenkms.cli.support.passwords import read_password
 from eigenkms.cli.support.socket_options import (
     dial_address,
-    p2p_keystore,
     published_socket,
     socket_options,
 )
 from eigenkms.cli.support.transactions import SendOptions, check_operator, run_plan, send_options
+from eigenkms.config.paths import p2p_keystore
 from eigenkms.config.schema import CHAIN_SETTINGS
 from eigenkms.errors import InputError
 
@@ -167,12 +167,12 @@ def _rotate_peer_key(*, socket: str | None, settings: "Settings", options: SendO
     run_plan(settings, action, plan, options)
     if options.dry_run:
         return
-    rotation.put_in_place()
+    rotation.activate()
     print_note(f"the keystore {keystore} holds the key of peer {rotation.new} now")
-    if rotation.kept.exists():
-        print_note(f"the old one is {rotation.kept}: destroy it once the node has been restarted")
+    if rotation.old_keystore.exists():
+        print_note(f"the old one is {rotation.old_keystore}: destroy it once the node has been restarted")
     print_note("hint: restart the node (systemctl restart eigenkms); until then it goes on as the old peer")
-    rotation.finish()
+    rotation.clean_up()
 
 
 @verb("allow", f"eigenkms operator allow {_ADDRESS} --config avs-owner.toml")
@@ -207,7 +207,7 @@ def _show(*, address: str | None, settings: "Settings", as_json: bool) -> None:
             hint="give its address, or set operator or account_keystore",
         )
     config, delegation_manager = (
-        client_runner.client_settings(settings).chain,
+        client_runner.client_settings(settings),
         settings.require("delegation_manager"),
     )
     keystore: Path | None = settings.get("bn254_keystore")
@@ -228,7 +228,7 @@ def _show(*, address: str | None, settings: "Settings", as_json: bool) -> None:
 @json_option
 def _list(*, settings: "Settings", as_json: bool) -> None:
     """List the operator set at the newest block, by address."""
-    facts = client_runner.run(read_operator_set, client_runner.client_settings(settings).chain)
+    facts = client_runner.run(read_operator_set, client_runner.client_settings(settings))
     if as_json:
         print_result_fields(facts, as_json=True)
         return

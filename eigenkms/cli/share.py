@@ -88,9 +88,9 @@ def _reset(folder: Path, identity: "StoreIdentity", password: str) -> Path:
 
 
 def _assess_store(folder: Path, identity: "StoreIdentity", password: str) -> "StoreCondition":
-    from eigenkms.maintenance.repair import Health, examine
+    from eigenkms.maintenance.repair import Health, assess_store
 
-    found = examine(folder, identity, password)
+    found = assess_store(folder, identity, password)
     if found.needs_reset:
         what = found.reason or f"{', '.join(found.broken)} is damaged"
         raise StorageError(

@@ -257,7 +257,7 @@ async def open_client(settings: ClientSettings) -> AsyncIterator[Client]:
 
     Raises ``ChainError`` if the chain is not what was configured.
     """
-    async with open_transport(settings.chain) as transport:
+    async with open_transport(settings) as transport:
         yield Client(settings, transport, applications_of(transport.chain))
 
 

@@ -101,7 +101,7 @@ async def take_snapshot(settings: ClientSettings) -> NetworkSnapshot:
 
 
 async def _query_once(settings: ClientSettings) -> NetworkSnapshot:
-    async with open_transport(settings.chain) as transport:
+    async with open_transport(settings) as transport:
         found = await transport.refresh()
         snapshot = NetworkSnapshot(found.block.number, tuple(found.operators), dict(found.rejected))
         async with trio.open_nursery() as nursery:

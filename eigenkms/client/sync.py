@@ -46,7 +46,7 @@ def encrypt(settings: ClientSettings, app_id: AppId, plaintext: bytes, version: 
     If the master public key is not pinned so far, it is fetched from the network and pinned. Errors as ``fetch_cluster`` and
     ``ciphertexts.encrypt``.
     """
-    cluster = cluster_id(settings.chain.cluster)
+    cluster = cluster_id(settings.cluster)
     mpk = KnownClusters(settings.known_clusters_path).get(cluster) or fetch_cluster(settings).mpk
     return ciphertexts.encrypt(Recipient(app_id, cluster, mpk), plaintext, version)
 

@@ -13,7 +13,7 @@ class HttpAddress:
 
     @classmethod
     def parse(cls, text: str) -> "HttpAddress":
-        """``127.0.0.1:8000`` or ``[::1]:8000``. Raises ``ValueError``."""
+        """Parse ``127.0.0.1:8000`` or ``[::1]:8000``. Raises ``ValueError``."""
         host, colon, port = text.rpartition(":")
         bracketed = host.startswith("[") and host.endswith("]")
         try:

@@ -1,4 +1,7 @@
-"""The settings told to people: their defaults in words, and a whole configuration file with every key explained."""
+"""The settings for readers.
+
+Defaults in words, and an example of a configuration file with every key explained.
+"""
 
 import json
 import re
@@ -6,22 +9,25 @@ from collections.abc import Iterator
 from textwrap import wrap
 from typing import Any
 
-from eigenkms.config.node import WINDOWS_PER_INTERVAL
-from eigenkms.config.schema import ALIKE, GROUPS, NODE_REQUIRED, PRESETS, SETTINGS
+from eigenkms.config.paths import DEFAULT_DATA_DIR, DEFAULT_KNOWN_CLUSTERS
+from eigenkms.config.presets import PRESETS
+from eigenkms.config.schema import ALIKE, GROUPS, NODE_REQUIRED, SETTINGS
+from eigenkms.config.schema.chain import DEFAULT_ANCHOR_FINALITY, DEFAULT_FINALITY
+from eigenkms.config.schema.node import DEFAULT_LISTEN, WINDOWS_PER_INTERVAL
 from eigenkms.config.settings import Setting
 
 DERIVED = {
-    "data_dir": "`~/.eigenkms/node`",
-    "listen": "`/ip4/0.0.0.0/tcp/9400`",
-    "finality": "`finalized`",
+    "data_dir": f"`~/{DEFAULT_DATA_DIR}`",
+    "listen": f"`{DEFAULT_LISTEN}`",
+    "finality": f"`{DEFAULT_FINALITY}`",
     "window_seconds": f"`interval_blocks` · `block_seconds` / {WINDOWS_PER_INTERVAL}",
-    "anchor_finality": "`latest`",
-    "known_clusters": "`~/.eigenkms/known_clusters`",
+    "anchor_finality": f"`{DEFAULT_ANCHOR_FINALITY}`",
+    "known_clusters": f"`~/{DEFAULT_KNOWN_CLUSTERS}`",
     "devnet_interval_blocks": "`10`; scenario rotation: `8`",
     "devnet_block_seconds": "`1`",
     "devnet_window_seconds": "`1`; scenario rotation: `0.5`",
 }
-"""Defaults that are worked out where the setting is used."""
+"""Defaults in Markdown that are computed when the setting is used."""
 
 _WIDTH = 100
 
@@ -36,7 +42,7 @@ _HEAD = """\
 
 
 def default_of(setting: Setting) -> str:
-    """The default in Markdown: "none", values in backquotes, or words where it is worked out."""
+    """Return the default in Markdown: "none", values in backquotes, or a formula."""
     if setting.name in DERIVED:
         return DERIVED[setting.name]
     if setting.default in (None, ()):
@@ -46,9 +52,11 @@ def default_of(setting: Setting) -> str:
 
 
 def example(environment: str | None = None) -> str:
-    """A TOML file with every key: its meaning, type, form and default; what must be set is not commented out.
+    """Return a TOML file with every key: its meaning, type, form and default.
 
-    ``environment`` is the name of a preset, whose values are shown in place of defaults.
+    Only keys that must be set are not comments.
+
+    ``environment`` is the name of a preset, whose values replace the defaults.
     """
     flags = "" if environment is None else f" --environment {environment}"
     preset = PRESETS[environment] if environment is not None else {}
@@ -62,14 +70,14 @@ def example(environment: str | None = None) -> str:
 def _entry(setting: Setting, environment: str | None, preset: str | None) -> Iterator[str]:
     chosen = setting.name == "environment" and environment is not None
     must = chosen or (setting.name in NODE_REQUIRED and preset is None)
-    for text in (setting.help, _told(setting, must=must, preset=preset)):
+    for text in (setting.help, _description(setting, must=must, preset=preset)):
         yield from (f"# {line}" for line in wrap(text, _WIDTH))
     value = json.dumps(environment) if chosen else _value(setting, preset)
     yield f"{'' if must else '# '}{setting.name} = {value}\n"
 
 
-def _told(setting: Setting, *, must: bool, preset: str | None) -> str:
-    """Type, form, and where the value comes from that stands below."""
+def _description(setting: Setting, *, must: bool, preset: str | None) -> str:
+    """Return type, form, and the origin of the value below."""
     kind = setting.type_name + (f": {setting.form}" if setting.form else "")
     default = default_of(setting)
     if must:
@@ -87,7 +95,7 @@ def _told(setting: Setting, *, must: bool, preset: str | None) -> str:
 
 
 def _literal_default(setting: Setting) -> Any:
-    """The default where it can be written down, or None."""
+    """Return the default if it can be written down, or None."""
     derived = re.fullmatch(r"`([^` ]+)`", DERIVED.get(setting.name, ""))
     if derived is None or setting.toml is not str:
         return setting.default or (None if setting.many else setting.default)
@@ -95,10 +103,10 @@ def _literal_default(setting: Setting) -> Any:
 
 
 def _value(setting: Setting, preset: str | None) -> str:
-    """In TOML: of the preset, else the default, else an example."""
+    """Return the value in TOML: of the preset, else the default, else an example."""
     value: Any = preset if preset is not None else _literal_default(setting)
     if value is None:
-        value = (setting.sample,) if setting.many else setting.sample
+        value = (setting.example_text,) if setting.many else setting.example_text
     if isinstance(value, tuple):
         return "[" + ", ".join(_literal(setting, each) for each in value) + "]"
     return _literal(setting, value)

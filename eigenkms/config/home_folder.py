@@ -10,7 +10,10 @@ from pathlib import Path
 
 
 def expanded(text: str) -> Path:
-    """Return a path in which ``~`` stands for the home folder, as in a shell. Raises ``ValueError`` if there is none."""
+    """Return a path in which ``~`` stands for the home folder, as in a shell.
+
+    Raises ``ValueError`` if there is none.
+    """
     first, _, rest = text.partition("/")
     if first == "~":
         return home() / rest
@@ -21,7 +24,10 @@ def expanded(text: str) -> Path:
 
 
 def home() -> Path:
-    """Return ``HOME``, else the account's home folder. Raises ``ValueError`` if neither names one."""
+    """Return ``HOME``, else the account's home folder.
+
+    Raises ``ValueError`` if neither names one.
+    """
     path = os.environ.get("HOME") or _home_of_account()
     if not os.path.isabs(path):  # noqa: PTH117 - also of an empty text
         raise ValueError(f"HOME is not set, and user id {os.getuid()} has no home folder")

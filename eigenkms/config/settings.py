@@ -1,4 +1,6 @@
-"""Settings: one table, and four places a value may come from: flag, environment variable, file, default.
+"""Settings: one table, and four places a value may come from.
+
+Flag, environment variable, file, default.
 
 A flag wins over the environment, the environment over the TOML file, the file over the preset that
 ``environment`` names, and that over the default. Every value has one text form and one parser, whatever its
@@ -9,43 +11,23 @@ nobody knows is refused: a misspelt ``genesis_quorum`` would otherwise be a sile
 import difflib
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from eigenkms.config.home_folder import expanded
+from eigenkms.config.parsers import DescribedParser, Parser, rpc_url, signer_url
 from eigenkms.errors import InputError
 from eigenkms.plain_text import MARK, NotUtf8Error, decode_text
-
-if TYPE_CHECKING:
-    from eigenkms.config.addresses import HttpAddress
-    from eigenkms.p2p.identity import TransportAddress
-
-Parser = Callable[[str], Any]
-"""Turns the text form into the value; ValueError says what is wrong ("is not an integer")."""
-
-
-@dataclass(frozen=True, slots=True)
-class DescribedParser:
-    """A parser that can say what it takes, and show one such text."""
-
-    parse: Parser
-    form: str
-    example: str
-
-    def __call__(self, text: str) -> Any:
-        return self.parse(text)
-
-
-def formed(form: str, example: str) -> Callable[[Parser], DescribedParser]:
-    """Decorates a parser with what it takes, in words, and an example."""
-    return lambda parse: DescribedParser(parse, form, example)
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One key: ``name`` in the file, ``--na-me`` as a flag, ``EIGENKMS_NAME`` in the environment."""
+    """One key of the settings.
+
+    It is ``name`` in the file, ``--na-me`` as a flag, and ``EIGENKMS_NAME`` in the environment.
+    """
 
     name: str
     parse: Parser
@@ -53,17 +35,17 @@ class Setting:
     toml: type = str
     many: bool = False
     default: Any = None
-    one_will_do: bool = False
+    scalar_allowed: bool = False
     """Of one that may have many values: in the file it need not be a list."""
     is_path: bool = False
     example: str = ""
     """A text where there is no default and the parser has no example."""
-    short: str = ""
+    flag_name: str = ""
     """The flag where it differs from the name, for settings of one verb: ``--operators`` of ``devnet_operators``."""
 
     @property
     def flag(self) -> str:
-        return self.short or "--" + self.name.replace("_", "-")
+        return self.flag_name or "--" + self.name.replace("_", "-")
 
     @property
     def variable(self) -> str:
@@ -71,7 +53,7 @@ class Setting:
 
     @property
     def is_secret(self) -> bool:
-        """Whether a value may hold a secret: a provider's URL has its API key in it."""
+        """Return whether a value may hold a secret, such as the API key in a URL."""
         return self.parse in (rpc_url, signer_url)
 
     @property
@@ -80,22 +62,22 @@ class Setting:
         if not self.many:
             return names[self.toml]
         several = f"a list, each {names[self.toml]}"
-        return f"{names[self.toml]} or {several}" if self.one_will_do else several
+        return f"{names[self.toml]} or {several}" if self.scalar_allowed else several
 
     @property
     def form(self) -> str:
-        """What its text must look like beyond the type, or nothing."""
+        """Return the form of its text beyond the type, or nothing."""
         return self.parse.form if isinstance(self.parse, DescribedParser) else ""
 
     @property
-    def sample(self) -> str:
-        """A text that parses."""
+    def example_text(self) -> str:
+        """Return a text that parses."""
         found = self.parse.example if isinstance(self.parse, DescribedParser) else ""
         return self.example or found
 
     def fits(self, value: object) -> bool:
-        """Whether a TOML value has this setting's type; an integer will do for a number."""
-        if self.many and (isinstance(value, list) or not self.one_will_do):
+        """Return whether a TOML value has this setting's type."""
+        if self.many and (isinstance(value, list) or not self.scalar_allowed):
             return isinstance(value, list) and all(self._fits_one(v) for v in value)
         return self._fits_one(value)
 
@@ -139,8 +121,9 @@ class Settings:
         problems: list[InputError] | None = None,
         text: str | None = None,
     ) -> "Settings":
-        """Collect values by their order of precedence. A flag that is None or an empty tuple was not given. ``text`` stands for
-        what the file has, where it is not there yet.
+        """Collect values by their order of precedence.
+
+        A flag that is None or an empty tuple was not given. ``text`` stands for what the file has, where it is not there yet.
 
         InputError: the file is missing or not TOML, has an unknown key or a wrong type; the preset does not
         exist. With ``problems``, keys of the file that are wrong are left out and their errors go there.
@@ -153,7 +136,10 @@ class Settings:
         return cls(table, given, file)
 
     def get(self, name: str) -> Any:
-        """The parsed value, or the default. InputError names the place of a value that does not parse."""
+        """Return the parsed value, or the default.
+
+        InputError names the place of a value that does not parse.
+        """
         setting, given = self._table[name], self._given.get(name)
         if given is None:
             return setting.default
@@ -164,7 +150,7 @@ class Settings:
         return values if setting.many else values[0]
 
     def require(self, name: str) -> Any:
-        """As :meth:`get`, and InputError where there is neither a value nor a default."""
+        """Return the value as ``get``. Raises ``InputError`` if there is no value and no default."""
         value = self.get(name)
         if value is None or value == ():
             setting = self._table[name]
@@ -175,12 +161,12 @@ class Settings:
         return value
 
     def where(self, name: str) -> str:
-        """Where the value came from, for messages."""
+        """Return the origin of the value, for messages."""
         given = self._given.get(name)
         return given.where if given else "the default"
 
-    def given(self, name: str) -> tuple[str, ...]:
-        """The text form(s) that were given; none where the default holds."""
+    def raw_texts(self, name: str) -> tuple[str, ...]:
+        """Return the text form(s) that were given; none if the default applies."""
         given = self._given.get(name)
         return given.texts if given else ()
 
@@ -250,7 +236,10 @@ def _read(path: Path) -> str:
 
 
 def _line(text: str, key: str) -> int:
-    """The line where ``key`` stands, as key or as table; 1 where it is written in some rarer way."""
+    """Return the line of ``key``, as key or as table.
+
+    1 where it is written in some rarer way.
+    """
     pattern = re.compile(rf"""\s*(\[+\s*)?["']?{re.escape(key)}["']?\s*[\]=.]""")
     lines = (number for number, line in enumerate(text.splitlines(), 1) if pattern.match(line))
     return next(lines, 1)
@@ -271,174 +260,3 @@ def _given(table: Mapping[str, Setting], path: Path, key: str, value: Any, line:
         except ValueError as error:
             raise InputError(f"read {key} from {where}: {error}", hint="write the whole path") from error
     return RawValue(texts, where)
-
-
-# Parsers
-
-
-def text(value: str) -> str:
-    return value
-
-
-def integer(low: int, high: int) -> Parser:
-    """A decimal integer in low..high."""
-
-    @formed(f"{low} to {high}", str(low))
-    def parse(value: str) -> int:
-        if not re.fullmatch(r"-?[0-9]{1,20}", value, re.ASCII):
-            raise ValueError(f"{value[:40]!r} is not an integer")
-        if not low <= int(value) <= high:
-            raise ValueError(f"{value} is not in {low}..{high}")
-        return int(value)
-
-    return parse
-
-
-def seconds(low: float, high: float) -> Parser:
-    """A decimal number of seconds in low..high."""
-
-    @formed(f"{low:g} to {high:g}", f"{low:g}")
-    def parse(value: str) -> float:
-        if not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{1,10})?", value, re.ASCII):
-            raise ValueError(f"{value[:40]!r} is not a number of seconds")
-        if not low <= float(value) <= high:
-            raise ValueError(f"{value} seconds are not in {low:g}..{high:g}")
-        return float(value)
-
-    return parse
-
-
-def seconds_or_never(low: float, high: float) -> Parser:
-    """As ``seconds``, or 0."""
-
-    def parse(value: str) -> float:
-        number: float = seconds(0, high)(value)
-        if 0 < number < low:
-            raise ValueError(f"{value} seconds are neither 0 nor in {low:g}..{high:g}")
-        return number
-
-    return parse
-
-
-def boolean(value: str) -> bool:
-    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    if value.lower() not in known:
-        raise ValueError(f"{value[:40]!r} is not true or false")
-    return known[value.lower()]
-
-
-def choice(*names: str) -> Parser:
-    @formed(" or ".join(filter(None, (", ".join(names[:-1]), names[-1]))), names[0])
-    def parse(value: str) -> str:
-        if value not in names:
-            raise ValueError(f"{value[:40]!r} is not one of {', '.join(names)}")
-        return value
-
-    return parse
-
-
-@formed("path of a file or folder", "file")
-def path(value: str) -> Path:
-    return expanded(value)
-
-
-@formed("0x and 40 hex digits", "0x1234567890123456789012345678901234567890")
-def address(value: str) -> bytes:
-    """20 bytes from ``0x`` and 40 hex digits; the zero address is nobody's. Digits in both cases have the checksum of EIP-55."""
-    from eigenkms.crypto.app_ids import is_mistyped
-
-    if not re.fullmatch(r"0x[0-9a-fA-F]{40}", value, re.ASCII):
-        raise ValueError(f"{value[:60]!r} is not an address (0x and 40 hex digits)")
-    if is_mistyped(value[2:]):
-        raise ValueError(f"{value}: its checksum is wrong (EIP-55)")
-    raw = bytes.fromhex(value[2:])
-    if not any(raw):
-        raise ValueError("the zero address is nobody's")
-    return raw
-
-
-@formed("http:// or https:// URL", "https://your-own-node.example.org")
-def rpc_url(value: str) -> str:
-    """An ``http`` or ``https`` URL. It may hold an API key, so no message repeats it."""
-    if not re.fullmatch(r"https?://[^\s/?#]+[^\s]*", value):
-        raise ValueError("it is not an http:// or https:// URL")
-    return value
-
-
-@formed("an https:// URL, or an http:// one of this machine", "http://127.0.0.1:9000")
-def signer_url(value: str) -> str:
-    """An ``https`` URL, or an ``http`` one of this machine: what signs for an account is not asked in the clear."""
-    loopback = r"http://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?(/[^\s]*)?"
-    if not re.fullmatch(rf"https://[^\s/?#]+[^\s]*|{loopback}", value):
-        raise ValueError("it is neither an https:// URL nor an http:// one of this machine (127.0.0.1)")
-    return value
-
-
-@formed("https:// URL", "https://example.org")
-def https_url(value: str) -> str:
-    if not re.fullmatch(r"https://[^\s/?#]+[^\s]*", value):
-        raise ValueError(f"{value[:80]!r} is not an https:// URL")
-    return value
-
-
-@formed("/ip4|ip6/ADDRESS/tcp/PORT", "/ip4/0.0.0.0/tcp/9400")
-def listen_address(value: str) -> str:
-    """Where to listen: ``/ip4|ip6/ADDRESS/tcp/PORT``, port 0 for any."""
-    return str(_multiaddr(value, listening=True))
-
-
-@formed("/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT", "/ip4/192.0.2.7/tcp/9400")
-def public_address(value: str) -> str:
-    """Where others dial: ``/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT``, and nothing that nobody can dial anywhere (``0.0.0.0``)."""
-    from eigenkms.p2p.identity import why_undialable
-
-    address = _multiaddr(value, listening=False)
-    reason = why_undialable(address, local=True)
-    if reason is not None:
-        raise ValueError(f"nobody can dial {address}: {reason}")
-    return str(address)
-
-
-def _multiaddr(value: str, *, listening: bool) -> "TransportAddress":
-    from eigenkms.p2p.identity import parse_transport
-
-    example = "/ip4/0.0.0.0/tcp/9400" if listening else "/ip4/192.0.2.7/tcp/9400"
-    try:
-        return parse_transport(value, listening=listening)
-    except InputError as error:
-        raise ValueError(f"{value[:80]!r} is not a multiaddr such as {example}") from error
-
-
-@formed("IP address and port", "127.0.0.1:8000")
-def http_address(value: str) -> "HttpAddress":
-    """An IP address and a port: ``127.0.0.1:8000`` or ``[::1]:8000``, port 0 for any."""
-    from eigenkms.config.addresses import HttpAddress
-
-    return HttpAddress.parse(value)
-
-
-@formed("port, or IP address and port", "127.0.0.1:9464")
-def monitor_address(value: str) -> "HttpAddress":
-    """As :func:`http_address`; a port alone is one of 127.0.0.1."""
-    parsed: HttpAddress = http_address(f"127.0.0.1:{value}" if value.isdecimal() else value)
-    return parsed
-
-
-@formed("192 hex digits, or @FILE", "@mpk.hex")
-def g2_point(value: str) -> bytes:
-    """96 bytes of a master public key: hex, or ``@FILE`` that holds the hex or the bytes."""
-    raw = _file_content(value[1:]) if value.startswith("@") else value.encode()
-    if len(raw) == 96:
-        return raw
-    digits = decode_text(raw).strip().removeprefix("0x")
-    if not re.fullmatch(r"[0-9a-fA-F]{192}", digits, re.ASCII):
-        raise ValueError("it is not a master public key (96 bytes: 192 hex digits, or @FILE)")
-    return bytes.fromhex(digits)
-
-
-def _file_content(name: str) -> bytes:
-    try:
-        with expanded(name).open("rb") as file:
-            return file.read(1000)
-    except OSError as error:
-        raise ValueError(f"{name}: {(error.strerror or str(error)).lower()}") from error

@@ -1,4 +1,7 @@
-"""A certificate and its key, as files: what can be wrong with them is said before the node is up."""
+"""A certificate and its key, as files.
+
+What can be wrong with them is said before the node is up.
+"""
 
 import ssl
 from dataclasses import dataclass
@@ -18,7 +21,7 @@ class TlsFiles:
     key: Path
 
     def load(self) -> ssl.SSLContext:
-        """Raises ``InputError``."""
+        """Return the server context. Raises ``InputError``."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
@@ -34,7 +37,10 @@ class TlsFiles:
         return context
 
     def validity(self) -> tuple[datetime, datetime]:
-        """From when until when each certificate of the chain is valid. Raises ``InputError``."""
+        """Return from when until when each certificate of the chain is valid.
+
+        Raises ``InputError``.
+        """
         try:
             chain = x509.load_pem_x509_certificates(self.certificate.read_bytes())
         except (OSError, ValueError) as error:

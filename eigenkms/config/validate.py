@@ -1,6 +1,8 @@
-"""A configuration file checked without the network: all that is wrong with it at once, and what would hold.
+"""Validation of a configuration file without the network.
 
-An URL is shown without what may be secret in it: name, password, path and query.
+All its problems at once, and the effective values.
+
+A URL is shown without the parts that may be secret: name, password, path and query.
 """
 
 import re
@@ -11,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from eigenkms.chain.endpoints import check_distinct
-from eigenkms.config.node import NodeConfig, anchor_config
+from eigenkms.config.chain import anchor_config
+from eigenkms.config.node import NodeConfig, node_values
+from eigenkms.config.presets import PRESETS
 from eigenkms.config.schema import (
     CLIENT_SETTINGS,
     NODE_REQUIRED,
     NODE_SETTINGS,
-    PRESETS,
     READER_SETTINGS,
     REQUIRED,
     SETTINGS,
@@ -24,8 +27,8 @@ from eigenkms.config.schema import (
 from eigenkms.config.settings import Setting, Settings
 from eigenkms.errors import InputError
 
-MADE_BY_US = frozenset({"data_dir", "devnet_dir", "known_clusters", "launcher_socket"})
-"""Paths that need not be there yet, or not on this machine."""
+CREATED_BY_EIGENKMS = frozenset({"data_dir", "devnet_dir", "known_clusters", "launcher_socket"})
+"""Paths that eigenkms creates, or that need not be on this machine."""
 
 _URL = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?:[^\s/?#@'\"]*@)?(?P<host>[^\s/?#'\"]*)(?P<rest>[^\s'\"]*)"
@@ -34,7 +37,7 @@ _URL = re.compile(
 
 @dataclass(frozen=True)
 class EffectiveValue:
-    """What a setting is, as text, and where that came from."""
+    """The value of a setting, as text, and its origin."""
 
     value: str
     where: str
@@ -42,18 +45,25 @@ class EffectiveValue:
 
 @dataclass
 class ValidationReport:
-    """``problems`` are (message, hint); ``effective`` has what parses, ``warnings`` what a node would say at its start."""
+    """``problems`` are (message, hint); ``effective`` has the values that parse.
+
+    ``warnings`` are those of a node's start.
+    """
 
     problems: list[tuple[str, str | None]] = field(default_factory=list)
     effective: dict[str, EffectiveValue] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     def add(self, error: InputError) -> None:
+        """Note a problem, without secrets of URLs."""
         self.problems.append((without_url_secrets(str(error)), error.hint))
 
 
 def check(file: Path, *, environ: Mapping[str, str], client: bool = False) -> ValidationReport:
-    """Everything that can be said without the network of a node's settings, or of a client's. Reads no key and no password."""
+    """Validate a node's settings, or a client's, without the network.
+
+    Reads no key and no password.
+    """
     report = ValidationReport()
     found: list[InputError] = []
     try:
@@ -66,36 +76,52 @@ def check(file: Path, *, environ: Mapping[str, str], client: bool = False) -> Va
     for each in found:
         report.add(each)
     if settings is not None:
-        _look(settings, report, client=client)
+        _inspect(settings, report, client=client)
     return report
 
 
-def _look(settings: Settings, report: ValidationReport, *, client: bool) -> None:
-    shown = CLIENT_SETTINGS if client else NODE_SETTINGS
+def _inspect(settings: Settings, report: ValidationReport, *, client: bool) -> None:
+    """Parse each setting, check how they fit together, and note the effective values."""
     misspelt = bool(report.problems)
     for name in SETTINGS:
-        _try(partial(settings.get, name), report)
+        _collect(partial(settings.get, name), report)
     for name in () if misspelt else REQUIRED if client else NODE_REQUIRED:
-        if not settings.given(name):
-            _try(partial(settings.require, name), report)
-    config = None
-    if client and not report.problems:
-        _try(lambda: anchor_config(*(settings.get(name) for name in READER_SETTINGS)), report)
-        _try(lambda: check_distinct(settings.get("rpc_url")), report)
-    if not client and not report.problems:
-        config = _try(partial(NodeConfig.from_settings, settings), report)
+        if not settings.raw_texts(name):
+            _collect(partial(settings.require, name), report)
+    values: Mapping[str, Any] = {}
+    if not report.problems:
+        values = _check_client(settings, report) if client else _check_node(settings, report)
+    shown = CLIENT_SETTINGS if client else NODE_SETTINGS
     for setting in SETTINGS.values():
-        if settings.given(setting.name):
-            _look_at_given(setting, settings, report)
+        if settings.raw_texts(setting.name):
+            _inspect_given(setting, settings, report)
         elif setting.name in shown:
-            value = getattr(config, setting.name, settings.get(setting.name))
+            value = values.get(setting.name, settings.get(setting.name))
             if value not in (None, ()):
                 report.effective[setting.name] = EffectiveValue(_text(value), settings.where(setting.name))
-    report.warnings = () if config is None else config.warnings
 
 
-def _try(action: Callable[[], Any], report: ValidationReport) -> Any:
-    """The result, or None once the error is noted."""
+def _check_client(settings: Settings, report: ValidationReport) -> Mapping[str, Any]:
+    """Check how a client's settings fit together.
+
+    Returns no values: none depends on another.
+    """
+    _collect(lambda: anchor_config(*(settings.get(name) for name in READER_SETTINGS)), report)
+    _collect(lambda: check_distinct(settings.get("rpc_url")), report)
+    return {}
+
+
+def _check_node(settings: Settings, report: ValidationReport) -> Mapping[str, Any]:
+    """Check a node's configuration, and return its values, none if it is refused."""
+    config = _collect(partial(NodeConfig.from_settings, settings), report)
+    if config is None:
+        return {}
+    report.warnings = config.warnings
+    return node_values(settings)
+
+
+def _collect(action: Callable[[], Any], report: ValidationReport) -> Any:
+    """Return the result, or note the error and return None."""
     try:
         return action()
     except InputError as error:
@@ -103,17 +129,19 @@ def _try(action: Callable[[], Any], report: ValidationReport) -> Any:
     return None
 
 
-def _look_at_given(setting: Setting, settings: Settings, report: ValidationReport) -> None:
-    """As it was given, if it parses; its files must be there."""
+def _inspect_given(setting: Setting, settings: Settings, report: ValidationReport) -> None:
+    """Note the value as it was given, if it parses; its files must exist."""
     name, where = setting.name, settings.where(setting.name)
     try:
         value = settings.get(name)
     except InputError:
         return
-    report.effective[name] = EffectiveValue(", ".join(map(without_url_secrets, settings.given(name))), where)
-    if setting.is_path and name not in MADE_BY_US:
+    report.effective[name] = EffectiveValue(
+        ", ".join(map(without_url_secrets, settings.raw_texts(name))), where
+    )
+    if setting.is_path and name not in CREATED_BY_EIGENKMS:
         for path in value if setting.many else (value,):
-            _try(partial(_must_be_file, name, path, where), report)
+            _collect(partial(_must_be_file, name, path, where), report)
 
 
 def _text(value: Any) -> str:
@@ -131,7 +159,10 @@ def _must_be_file(name: str, path: Path, where: str) -> None:
 
 
 def without_url_secrets(text: str) -> str:
-    """Each URL in the text cut to scheme, host and port, as a provider's URL holds its key in path, query or password."""
+    """Cut each URL in the text to scheme, host and port.
+
+    A provider's URL holds its key in path, query or password.
+    """
     return _URL.sub(
         lambda url: url["scheme"] + url["host"] + ("/…" if len(url["rest"]) > 1 else url["rest"]), text
     )

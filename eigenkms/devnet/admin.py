@@ -11,7 +11,7 @@ from eigenkms.chain.registration import perform, transfer
 from eigenkms.chain.rpc import Rpc
 from eigenkms.chain.rpc_values import parse_quantity, to_hex
 from eigenkms.chain.transactions import Sender
-from eigenkms.config.schema import DEVNET_CHAIN_ID
+from eigenkms.config.presets import DEVNET_CHAIN_ID
 from eigenkms.devnet.engines.accounts import AVS_OWNER, DEPLOYER, PRIVATE_KEYS
 from eigenkms.errors import InputError
 

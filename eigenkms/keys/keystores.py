@@ -171,15 +171,16 @@ def _public_of_geth(fields: Mapping[str, Any]) -> dict[str, str]:
     return {} if address is None else {"address": checksummed(address)}
 
 
-def peek(path: Path) -> tuple[str, dict[str, str]]:
-    """Kind and public values as the file says them, without its password and therefore unproven. A foreign one says
-    less: the EigenLayer CLI's has ``g1`` alone, the devkit's ``g2``. Raises InputError.
+def read_metadata(path: Path) -> tuple[str, dict[str, str]]:
+    """Return kind and public values as the file states them: read without password, so unproven.
+
+    A foreign keystore states less: the EigenLayer CLI's has ``g1`` alone, the devkit's ``g2``. Raises ``InputError``.
     """
-    return peek_content(path, read_file(path))
+    return parse_metadata(path, read_file(path))
 
 
-def peek_content(path: Path, content: bytes) -> tuple[str, dict[str, str]]:
-    """As ``peek``, for what was read already."""
+def parse_metadata(path: Path, content: bytes) -> tuple[str, dict[str, str]]:
+    """Return kind and public values of a keystore's content, as ``read_metadata``."""
     content = without_mark(content)
     fields = foreign_keystore.parse(content) or {}
     match foreign_keystore.format_of(fields):

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Final
 
 from eigenkms import __version__
-from eigenkms.config.node import gather
-from eigenkms.config.paths import data_dir
+from eigenkms.config.paths import data_dir, p2p_keystore
 from eigenkms.config.settings import Settings
+from eigenkms.config.sources import gather
 from eigenkms.crypto.feldman import verify_share
 from eigenkms.crypto.scalars import SecretScalar, coordinate
 from eigenkms.errors import EigenKmsError, InputError, StorageError
-from eigenkms.keys.keystores import open_content, peek_content, read_file
+from eigenkms.keys.keystores import open_content, parse_metadata, read_file
 from eigenkms.maintenance.backup_file import (
     ACCOUNTS,
     KEYSTORES,
@@ -56,7 +56,7 @@ def public_values(backup: Backup) -> dict[str, dict[str, str]]:
     for name, saved in backup.keystores.items():
         if name in ACCOUNTS:
             continue
-        kind, public = peek_content(Path(saved.path), saved.content)
+        kind, public = parse_metadata(Path(saved.path), saved.content)
         if kind != KEYSTORES[name]:
             raise InputError(
                 f"check backup: {name} holds a {kind} key, not a {KEYSTORES[name]} key", hint=NEW_BACKUP
@@ -191,7 +191,7 @@ def keystore_paths(settings: Settings) -> dict[str, Path]:
     """Where the node's keystores lie, by setting. Raises ``InputError`` where the BN254 keystore is not named."""
     paths = {
         "bn254_keystore": settings.require("bn254_keystore"),
-        "p2p_keystore": settings.get("p2p_keystore") or data_dir(settings) / "p2p.json",
+        "p2p_keystore": p2p_keystore(settings),
     }
     return paths | {name: path for name in ACCOUNTS if (path := settings.get(name)) is not None}
 

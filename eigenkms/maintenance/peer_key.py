@@ -1,13 +1,13 @@
-"""A new p2p key for a node, in steps that can be broken off anywhere and are completed by doing them again.
+"""Rotation of a node's p2p key, in steps that can be interrupted and repeated.
 
     p2p.json.new            the new keystore, under the same password                    (prepare)
     the socket on chain     names the new peer id                                        (the caller)
-    p2p.json.<peer id>.old  the old keystore, kept: a link to it                         (put in place)
+    p2p.json.<peer id>.old  the old keystore, kept: a link to it                         (activate)
     p2p.json                the new keystore, in one move
-    p2p.json.new            goes                                                         (finish)
+    p2p.json.new            is removed                                                   (clean up)
 
-The running node has its key in memory and goes on as the old peer until it is restarted. Whenever that is, before or after any of
-these steps, the others take it for what its signed record says (``node/network/peer_book``).
+The running node has its key in memory and remains the old peer until it is restarted. The restart may come before or after any of
+these steps: other operators follow the node's signed record (``node/network/peer_book``).
 """
 
 import os
@@ -24,59 +24,68 @@ from eigenkms.storage.rebuild import temporary, write_new
 
 @dataclass(frozen=True, slots=True)
 class PeerKeyRotation:
-    """From ``old`` to ``new`` (peer ids). They are the same where an earlier rotation was broken off at its very end."""
+    """A rotation from peer id ``old`` to peer id ``new``.
+
+    Both are the same if an earlier rotation was interrupted before ``clean_up``.
+    """
 
     keystore: Path
     old: str
     new: str
     _key: PrivateKey = field(repr=False)
     found: bool = False
-    """Whether the new keystore was there already, from a rotation that was broken off."""
+    """Whether the new keystore exists already, from an interrupted rotation."""
 
     @property
-    def fresh(self) -> Path:
-        """The new keystore until it is in place."""
+    def new_keystore(self) -> Path:
+        """Return the path of the new keystore until it is activated."""
         return self.keystore.with_name(self.keystore.name + ".new")
 
     @property
-    def kept(self) -> Path:
-        """The old keystore afterwards."""
+    def old_keystore(self) -> Path:
+        """Return the path under which the old keystore is kept."""
         return self.keystore.with_name(f"{self.keystore.name}.{self.old}.old")
 
     def prepare(self, password: str, rng: Rng, *, cost: ScryptCost = DEFAULT_COST) -> None:
-        """Write the new keystore beside the old one, unless it was found there.
+        """Write the new keystore beside the old one, unless it exists.
 
-        Raises ``StorageError``, also if another rotation has written one meanwhile.
+        Raises ``StorageError``, also if another rotation has written one in between.
         """
         if not self.found:
-            write_new(self.fresh, self._key.seal(password, rng, cost=cost))
+            write_new(self.new_keystore, self._key.seal(password, rng, cost=cost))
 
-    def put_in_place(self) -> None:
-        """Keep the old keystore under its other name, and move the new one to where it lay. Raises ``StorageError``."""
+    def activate(self) -> None:
+        """Keep the old keystore under its other name, and move the new one to its place.
+
+        Raises ``StorageError``.
+        """
         moving = self.keystore.with_name(f".{self.keystore.name}.moving")
         try:
             if self.old != self.new:
-                if not self.kept.exists():
-                    os.link(self.keystore, self.kept)
+                if not self.old_keystore.exists():
+                    os.link(self.keystore, self.old_keystore)
                 moving.unlink(missing_ok=True)
-                os.link(self.fresh, moving)
+                os.link(self.new_keystore, moving)
                 moving.replace(self.keystore)
                 sync_folder(self.keystore.parent)
         except OSError as error:
             raise storage_error("put the new keystore in the place of", self.keystore, error) from error
 
-    def finish(self) -> None:
-        """Nothing is left to be done again. Raises ``StorageError``."""
+    def clean_up(self) -> None:
+        """Remove the temporary files of the rotation. Raises ``StorageError``."""
         try:
-            temporary(self.fresh).unlink(missing_ok=True)
-            self.fresh.unlink(missing_ok=True)
+            temporary(self.new_keystore).unlink(missing_ok=True)
+            self.new_keystore.unlink(missing_ok=True)
             sync_folder(self.keystore.parent)
         except OSError as error:
-            raise storage_error("remove", self.fresh, error) from error
+            raise storage_error("remove", self.new_keystore, error) from error
 
 
 def begin_rotation(keystore: Path, password: str, rng: Rng) -> PeerKeyRotation:
-    """A rotation of this keystore's key, or the one that was begun; nothing is written. Raises ``InputError``."""
+    """Return a rotation of this keystore's key, or the interrupted one.
+
+    Writes nothing. Raises ``InputError``.
+    """
     old = open_key(keystore, "p2p", password)
     fresh = keystore.with_name(keystore.name + ".new")
     try:

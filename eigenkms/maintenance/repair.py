@@ -48,7 +48,7 @@ class StoreCondition:
         return self.health is Health.BROKEN or bool(self.broken)
 
 
-def examine(folder: Path, identity: StoreIdentity, password: str) -> StoreCondition:
+def assess_store(folder: Path, identity: StoreIdentity, password: str) -> StoreCondition:
     """Look at a folder, whose node may run. Raises ``StorageError`` for one that is another operator's, of another release, or that
     cannot be read.
     """
@@ -131,7 +131,7 @@ def reset(
     Raises ``StorageError`` where a node has the folder, or there is nothing wrong with it.
     """
     with locked(folder):
-        found = examine(folder, identity, password)
+        found = assess_store(folder, identity, password)
         if found.health in (Health.EMPTY, Health.SOUND) and not found.broken:
             raise StorageError(
                 f"reset data folder {folder}: it is {found.health.value}, there is nothing to move aside",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from eigenkms.config.paths import data_dir
+from eigenkms.config.paths import P2P_KEYSTORE_NAME, data_dir
 from eigenkms.config.schema import SETTINGS
 from eigenkms.config.settings import Settings
 from eigenkms.crypto.hashing import Rng
@@ -42,7 +42,7 @@ from eigenkms.types import Version
 CONFIG_NAME: Final = "node.toml"
 _NAMES: Final = {
     "bn254_keystore": "bn254.json",
-    "p2p_keystore": "p2p.json",
+    "p2p_keystore": P2P_KEYSTORE_NAME,
     "account_keystore": "account.json",
     "anchor_account_keystore": "anchor-account.json",
 }
@@ -87,7 +87,7 @@ def target_in(backup: Backup, folder: Path) -> RestoreTarget:
             hint="write one, and give it with --config",
         )
     values = {"data_dir": "data"} | {name: _NAMES[name] for name in backup.keystores}
-    config = rewritten(backup.config.content, values, Path(backup.config.path))
+    config = localised_config(backup.config.content, values, Path(backup.config.path))
     files = [(folder / _NAMES[name], saved.content) for name, saved in backup.keystores.items()]
     return RestoreTarget(folder / "data", [*files, (folder / CONFIG_NAME, config)], folder)
 
@@ -99,7 +99,7 @@ def _parsed(content: bytes, path: Path) -> Mapping[str, Any]:
         raise InputError(f"read configuration file {path}: {error}") from error
 
 
-def rewritten(config: bytes, values: dict[str, str], path: Path) -> bytes:
+def localised_config(config: bytes, values: dict[str, str], path: Path) -> bytes:
     """A configuration with other values for these settings, and every other line as it was. Raises ``InputError``."""
     before = _parsed(config, path)
     lines = decode_text(config).splitlines()
@@ -211,7 +211,7 @@ def restore(
                 raise
     except BaseException:
         for path in reversed(made):
-            _take_away(path)
+            _move_aside(path)
         raise
     with read_store(target.data_dir) as copy:
         return max((row.version for row in copy.versions() if row.share_held), default=None)
@@ -229,7 +229,7 @@ def _make_folder(folder: Path, made: list[Path]) -> None:
         made.append(each)
 
 
-def _take_away(path: Path) -> None:
+def _move_aside(path: Path) -> None:
     """A file, or a folder with nothing but a lock in it, that this restore made."""
     if not path.is_dir():
         path.unlink(missing_ok=True)

@@ -55,7 +55,7 @@ async def run_node(
     """
     with bounded_lines():
         async with (
-            RecentWarnings.kept() as recent,
+            RecentWarnings.collect() as recent,
             open_resources(config, keys, applications) as resources,
         ):
             await _run_over_host(resources, recent, task_status)
@@ -67,7 +67,7 @@ async def _run_over_host(
     state = await read_state(resources)
     async with open_host(
         resources.keys.peer,
-        listen=resources.config.listen,
+        listen=resources.config.network.listen,
         gate=state.peers.admits,
         topics=[rpc_methods.gossip_topic(resources.cluster)],
     ) as host:
@@ -162,7 +162,7 @@ class Node:
         """Listen for HTTP only after the sessions are resumed."""
         services = self.services
         await nursery.start(services.api_listener.serve, services.metrics.counted(services.key_api.app))
-        await nursery.start(serve_monitor, self.resources.config.monitor_listen, services.monitor.app)
+        await nursery.start(serve_monitor, self.resources.config.monitor.listen, services.monitor.app)
 
     def _follow_chain(self, nursery: trio.Nursery) -> None:
         parts = self.ceremonies

@@ -138,7 +138,7 @@ class BoundaryHandler:
 
         An operator that left the set meanwhile may still have to deal to this node.
         """
-        number = block.number - self._resources.config.interval_blocks
+        number = block.number - self._resources.config.session.interval_blocks
         if not self._is_first or number <= 0:
             return ()
         self._is_first = False

@@ -65,8 +65,8 @@ def make_ceremony_parts(
     )
     follower = BoundaryFollower(
         resources.chain,
-        config.interval_blocks,
-        config.poll_seconds,
+        config.session.interval_blocks,
+        config.session.poll_seconds,
         start_after=state.guard.limits.floor,
     )
     boundaries = BoundaryHandler(resources, state, engine, network, sync, follower)
@@ -89,6 +89,6 @@ def _make_publisher(resources: NodeResources, engine: Engine) -> AnchorPublisher
     config, anchor, account = resources.config, resources.anchor, resources.keys.account
     if anchor is None:
         return None
-    terms = anchoring_terms(config.max_gas_price_gwei)
+    terms = anchoring_terms(config.anchor.max_gas_price_gwei)
     writer = None if account is None else anchor.sender(account, terms)
     return AnchorPublisher(anchor, writer, config.operator, engine.wait_for_newer)

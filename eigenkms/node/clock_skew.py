@@ -1,8 +1,9 @@
-"""Whether this machine's clock can be right, by the chain's.
+"""Comparison of this machine's clock with the timestamps of blocks.
 
-A block's timestamp is not later than the moment when it was made, so a block from the future tells that this clock is behind, or
-that the RPC tells wrong times. That a clock is ahead no single block tells: its RPC may lag behind. A node works on either way;
-what suffers are tokens and certificates, whose times are checked, and its own peer record, which others take for an old one.
+A block's timestamp is not later than the moment when it was made. A block from the future shows that this clock is behind,
+or that the RPC returns wrong timestamps. No single block shows that a clock is ahead, since the RPC may lag behind. The node works
+in both cases. A wrong clock affects the checks of tokens and certificates, and the node's own peer record, which others reject as
+old.
 """
 
 import logging
@@ -11,13 +12,16 @@ from typing import Final
 from eigenkms.types import BlockRef
 
 CLOCK_SECONDS: Final = 30.0
-"""How far a clock may be off."""
+"""Largest deviation of a clock that is not warned of, in seconds."""
 
 log = logging.getLogger(__name__)
 
 
-def tell_clock(block: BlockRef, now: float) -> float:
-    """Warn of a block from the future; ``now`` in unix seconds. Returns how many seconds it is in the future, 0 if it is not."""
+def warn_if_behind(block: BlockRef, now: float) -> float:
+    """Warn of a block from the future, and return its lead in seconds, or 0.
+
+    ``now`` is in unix seconds.
+    """
     early = max(0.0, block.timestamp - now)
     if early > CLOCK_SECONDS:
         log.warning(

@@ -12,7 +12,7 @@ import time
 from eigenkms.chain.operator_set import RawOperatorSet
 from eigenkms.chain.operator_set_source import OperatorSetSource
 from eigenkms.errors import InputError
-from eigenkms.node.clock_skew import tell_clock
+from eigenkms.node.clock_skew import warn_if_behind
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.types import BlockRef, OperatorAddress
 
@@ -46,7 +46,7 @@ class RegistrationCheck:
 
     def check_clock(self, block: BlockRef) -> None:
         """Compare the block's time with this machine's clock; warn if the clock is behind."""
-        self.clock_behind = tell_clock(block, time.time())
+        self.clock_behind = warn_if_behind(block, time.time())
 
     def check_key(self, found: RawOperatorSet) -> None:
         """Raise ``InputError`` if the set lists this operator under another key."""

@@ -56,11 +56,11 @@ class NodeResources:
         """Parameters of every session, which must be the same at all operators."""
         config = self.config
         return Parameters(
-            interval_blocks=config.interval_blocks,
-            finality=str(config.finality),
-            window_ms=config.window_ms,
-            genesis_quorum=config.genesis_quorum,
-            min_operators=config.min_operators,
+            interval_blocks=config.session.interval_blocks,
+            finality=str(config.chain.finality),
+            window_ms=config.session.window_ms,
+            genesis_quorum=config.session.genesis_quorum,
+            min_operators=config.session.min_operators,
         )
 
 
@@ -88,7 +88,7 @@ async def _open_applications(config: NodeConfig, chain: OperatorSetSource) -> Ap
 
     Raises ``StorageError``, and ``ChainError`` if their contract is not there.
     """
-    if config.policy != "attested":
+    if config.policy.mode != "attested":
         return None
     kept = await trio.to_thread.run_sync(FamiliarApplications.open, config.data_dir)
     found = await trio.to_thread.run_sync(applications_of, chain, kept)
@@ -103,10 +103,10 @@ async def _open_anchor(config: NodeConfig, cluster: ClusterId) -> AsyncIterator[
 
     A failure to reach it shows later, as nothing waits for it.
     """
-    if config.anchor is None:
+    if config.anchor.registry is None:
         yield None
         return
-    async with open_anchor(config.anchor, cluster) as anchor:
+    async with open_anchor(config.anchor.registry, cluster) as anchor:
         yield anchor
 
 

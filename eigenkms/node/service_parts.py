@@ -12,8 +12,9 @@ from eigenkms.node.http.api import KeyApi
 from eigenkms.node.http.listener import ApiListener
 from eigenkms.node.monitor.api import MonitorApi
 from eigenkms.node.monitor.canary import Canary
-from eigenkms.node.monitor.metrics import Metrics, MetricsInput
-from eigenkms.node.monitor.operator_status import OperatorStatus
+from eigenkms.node.monitor.details import NodeDetailsReader
+from eigenkms.node.monitor.metric_tables import MetricsInput
+from eigenkms.node.monitor.metrics import Metrics
 from eigenkms.node.monitor.page import page_routes
 from eigenkms.node.monitor.recent_warnings import RecentWarnings
 from eigenkms.node.monitor.status import StatusReporter
@@ -53,8 +54,8 @@ def make_service_parts(
     ``recent`` collects warnings for the status page; ``started_at`` is on trio's clock.
     """
     config, cluster = resources.config, resources.cluster
-    canary = Canary(cluster, config.operator, state.versions, state.peers, config.canary_seconds)
-    details = OperatorStatus(
+    canary = Canary(cluster, config.operator, state.versions, state.peers, config.monitor.canary_seconds)
+    details = NodeDetailsReader(
         config, state.peers, state.versions, ceremonies.engine, ceremonies.pinger, recent, started_at
     )
     reporter = StatusReporter(resources, state, host, ceremonies, canary, details)
@@ -65,7 +66,7 @@ def make_service_parts(
         ceremonies.engine,
         ceremonies.records,
         dial_back,
-        reporter.public,
+        reporter.public_status,
     )
     operators = OperatorHandlers(cluster, state.peers, ceremonies.engine, canary.answer)
     key_api = _make_key_api(resources, state, reporter)
@@ -73,7 +74,7 @@ def make_service_parts(
 
     def read_metrics() -> MetricsInput:
         return MetricsInput(
-            status=reporter.full(),
+            status=reporter.operator_status(),
             ready=not reporter.not_ready(),
             now=trio.current_time(),
             follower=ceremonies.follower.statistics(),
@@ -87,9 +88,9 @@ def make_service_parts(
 
     metrics = Metrics(read_metrics)
     monitor = MonitorApi(
-        status=reporter.full,
+        status=reporter.operator_status,
         not_ready=reporter.not_ready,
-        names=config.monitor_names,
+        names=config.monitor.names,
         routes=[*page_routes(), metrics.route],
     )
     return ServiceParts(canary, reporter, clients, operators, key_api, listener, metrics, monitor)
@@ -104,6 +105,6 @@ def _make_key_api(resources: NodeResources, state: NodeState, reporter: StatusRe
         policy=resources.policy,
         releaser=resources.issuer,
         not_ready=reporter.not_ready,
-        rate=config.http_rate,
-        app_sign=config.http_app_sign,
+        rate=config.http.rate,
+        app_sign=config.http.app_sign,
     )

@@ -69,9 +69,9 @@ class VoteGuard:
         """
         chain, config = resources.chain, resources.config
         head, newest = await chain.head(), await chain.newest_number()
-        seen = newest_boundary(max(head.number, newest), config.interval_blocks)
+        seen = newest_boundary(max(head.number, newest), config.session.interval_blocks)
         limits = await trio.to_thread.run_sync(_update_limits, resources, versions, seen)
-        return cls(limits, chain, versions, resources.anchor, genesis=config.genesis)
+        return cls(limits, chain, versions, resources.anchor, genesis=config.session.genesis)
 
     def may_vote_at(self, block: BlockRef) -> bool:
         """Return whether the store can have forgotten no vote at this boundary."""
@@ -125,7 +125,7 @@ def _update_limits(resources: NodeResources, versions: Versions, newest: int) ->
 
     ``newest`` is the number of the newest boundary.
     """
-    store, genesis = resources.store, resources.config.genesis
+    store, genesis = resources.store, resources.config.session.genesis
     if store.get_meta(_FLOOR) is None or store.rolled_back:
         _raise_floor(store, newest)
     if genesis and store.get_meta(RESTORED) is None:

@@ -20,7 +20,7 @@ from eigenkms.attestation import jwks
 from eigenkms.attestation.confidential_space import GCP, INTEL, ConfidentialSpace, Expectations
 from eigenkms.attestation.interface import AttestationRefusedError, Claims, Container, Context, Image
 from eigenkms.attestation.jwks import KeySource
-from eigenkms.config.schema import GCP_SUPPORT, INTEL_SUPPORT
+from eigenkms.config.schema.attestation import GCP_SUPPORT, INTEL_SUPPORT
 from eigenkms.protocols.wire.authorisation import Refusal, Scope
 from eigenkms.types import AppId, ClusterId, OperatorAddress
 from tests.support.token_issuer import (

@@ -9,8 +9,8 @@ from eth_account import Account
 
 from eigenkms.cli.support.attester_options import attester
 from eigenkms.client.attesters import ConfidentialSpaceAttester, EcdsaAttester
-from eigenkms.config.node import gather
 from eigenkms.config.schema import SETTINGS
+from eigenkms.config.sources import gather
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.errors import InputError
 from eigenkms.keys.keystores import PrivateKey, public_values

@@ -11,8 +11,10 @@ import pytest
 
 from eigenkms.cli.main import run
 from eigenkms.config.example import example
-from eigenkms.config.node import NodeConfig, gather
-from eigenkms.config.schema import ALIKE, GROUPS, NODE_REQUIRED, PRESETS, SETTINGS
+from eigenkms.config.node import NodeConfig
+from eigenkms.config.presets import PRESETS
+from eigenkms.config.schema import ALIKE, GROUPS, NODE_REQUIRED, SETTINGS
+from eigenkms.config.sources import gather
 from eigenkms.config.validate import check, without_url_secrets
 from eigenkms.protocols.wire.session import Parameters
 from tests.cli.conftest import eigenkms

@@ -15,7 +15,8 @@ from eigenkms.cli import exec as verb
 from eigenkms.cli.exec import choose
 from eigenkms.cli.secrets import render
 from eigenkms.cli.support.programs import find_program
-from eigenkms.config.schema import SETTINGS, without_own_secrets
+from eigenkms.config.environment import without_own_secrets
+from eigenkms.config.schema import SETTINGS
 from eigenkms.errors import InputError
 from tests.cli.conftest import clean_environment, eigenkms, lines
 from tests.support.waiting import PATIENCE

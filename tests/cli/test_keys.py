@@ -13,7 +13,7 @@ from eigenkms.crypto import keystore
 from eigenkms.crypto.app_ids import checksummed
 from eigenkms.crypto.bn254 import KeyPair
 from eigenkms.errors import InputError
-from eigenkms.keys.keystores import PrivateKey, new_key, open_key, peek, public_values
+from eigenkms.keys.keystores import PrivateKey, new_key, open_key, public_values, read_metadata
 from tests.cli.conftest import eigenkms, lines, on_terminal
 from tests.support.private_files import write_private
 from tests.support.randomness import fixed_rng
@@ -101,7 +101,7 @@ def test_a_prompt_asks_twice_and_shows_nothing(tmp_path: Path) -> None:
     code, shown = on_terminal(*args, typed=((first, b"hunter2\n"), (again, b"hunter2\n")))
     assert code == 0
     assert b"hunter2" not in shown
-    assert open_key(path, "p2p", "hunter2").public == dict(peek(path)[1])
+    assert open_key(path, "p2p", "hunter2").public == dict(read_metadata(path)[1])
 
 
 def test_ctrl_c_at_a_prompt_ends_with_130(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_show_refuses_what_is_no_keystore(tmp_path: Path, content: bytes) -> Non
     """Any file at all."""
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(InputError, match="it is no keystore that is known here") as caught:
-        peek(tmp_path / "file")
+        read_metadata(tmp_path / "file")
     assert str(caught.value.hint).startswith("give a keystore of eigenkms, of geth (version 3), or of ")
 
 
@@ -364,8 +364,8 @@ def test_a_byte_order_mark_before_a_keystore_is_no_part_of_it(kind: str, tmp_pat
     inner = {"bn254": "bn254", "ecdsa": "secp256k1"}[kind]
     secret = KeyPair(4711 << 200).secret_bytes()
     assert open_key(theirs, inner, "theirs").secret == secret
-    assert peek(theirs)[0] == inner
-    assert peek(ours)[1] == dict(open_key(ours, "bn254", "pass").public)
+    assert read_metadata(theirs)[0] == inner
+    assert read_metadata(ours)[1] == dict(open_key(ours, "bn254", "pass").public)
 
 
 def test_a_devkit_keystore_is_shown_and_opened(
@@ -413,7 +413,7 @@ def test_what_is_not_read_is_named_and_what_is_read_is_said(
     assert f"open keystore {path}: {words}" in str(error.value)
     assert "EigenLayer CLI or devkit" in str(error.value.hint)
     with pytest.raises(InputError) as error:
-        peek(path)
+        read_metadata(path)
     assert f"read keystore {path}: {words}" in str(error.value)
 
 

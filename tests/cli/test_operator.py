@@ -19,7 +19,7 @@ from eigenkms.chain.rpc_values import to_hex
 from eigenkms.cli.main import run
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.errors import StorageError
-from eigenkms.keys.keystores import PrivateKey, new_key, peek, public_values
+from eigenkms.keys.keystores import PrivateKey, new_key, public_values, read_metadata
 from eigenkms.maintenance.peer_key import PeerKeyRotation
 from tests.chain.conftest import DELAY, World, _Background, bn254_key, socket_of
 from tests.chain.test_signing import sign
@@ -401,9 +401,9 @@ def test_a_peer_key_is_rotated_and_goes_on_where_it_was_broken_off(
     tried = operator("rotate-peer-key", "--dry-run", config=member)
     assert "would succeed" in tried.out, tried.err
     assert not fresh.exists(), "nothing was changed"
-    ids = [peek(keystore)[1]["peer_id"]]
+    ids = [read_metadata(keystore)[1]["peer_id"]]
     published = operator("show", "--json", config=member).facts["socket"]
-    for step in ("put_in_place", "finish"):
+    for step in ("activate", "clean_up"):
         sent = nonce(devnet_env, 2)
         with monkeypatch.context() as patched:
 
@@ -413,14 +413,14 @@ def test_a_peer_key_is_rotated_and_goes_on_where_it_was_broken_off(
             patched.setattr(PeerKeyRotation, step, refuse)
             broken = operator("rotate-peer-key", "--yes", config=member)
             assert (broken.code, "no space left on device" in broken.err) == (1, True)
-        ids.append(peek(fresh)[1]["peer_id"])
-        assert peek(keystore)[1]["peer_id"] == ids[-1 if step == "finish" else -2]
+        ids.append(read_metadata(fresh)[1]["peer_id"])
+        assert read_metadata(keystore)[1]["peer_id"] == ids[-1 if step == "clean_up" else -2]
         done = operator("rotate-peer-key", "--yes", config=member)
         assert done.code == 0, done.err
         assert "restart the node" in done.err
         assert nonce(devnet_env, 2) == sent + 1
         on_chain = operator("show", "--json", config=member).facts
-        assert on_chain["peer_id"] == peek(keystore)[1]["peer_id"] == ids[-1]
+        assert on_chain["peer_id"] == read_metadata(keystore)[1]["peer_id"] == ids[-1]
         assert on_chain["socket"].partition("/p2p/")[0] == published.partition("/p2p/")[0]
         assert (devnet_env.folder / f"p2p-2.json.{ids[-2]}.old").is_file()
         assert not fresh.exists()

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from eigenkms.config.node import NodeConfig, gather
-from eigenkms.config.schema import PRESETS, SETTINGS
+from eigenkms.config.node import NodeConfig
+from eigenkms.config.presets import PRESETS
+from eigenkms.config.schema import SETTINGS
+from eigenkms.config.sources import gather
 from eigenkms.errors import InputError
+from tests.support.nodes import with_attestation
 
 AVS = "0x" + "a1" * 20
 FLAGS = {
@@ -33,33 +36,37 @@ def file(tmp_path: Path) -> Path:
 def test_defaults_are_the_cautious_ones() -> None:
     """Nobody gets partial signatures, only finalized blocks count, all operators are needed."""
     config = load()
-    assert (config.policy, str(config.finality), config.genesis_quorum) == ("closed", "finalized", 0)
-    assert (config.genesis, config.warnings) == (False, ())
-    assert config.avs == b"\xa1" * 20
+    assert (config.policy.mode, str(config.chain.finality), config.session.genesis_quorum) == (
+        "closed",
+        "finalized",
+        0,
+    )
+    assert (config.session.genesis, config.warnings) == (False, ())
+    assert config.chain.avs == b"\xa1" * 20
     assert config.data_dir == Path.home() / ".eigenkms" / "node"
-    assert config.listen == ("/ip4/0.0.0.0/tcp/9400",)
+    assert config.network.listen == ("/ip4/0.0.0.0/tcp/9400",)
 
 
 def test_flag_wins_over_environment_over_file_over_preset_over_default(file: Path) -> None:
     """The same key in every place, taken away one by one."""
     file.write_text('interval_blocks = 30\nenvironment = "sepolia"\n')
     environ = {"EIGENKMS_INTERVAL_BLOCKS": "20"}
-    assert load(file, environ, interval_blocks=10).interval_blocks == 10
-    assert load(file, environ).interval_blocks == 20
-    assert load(file).interval_blocks == 30
+    assert load(file, environ, interval_blocks=10).session.interval_blocks == 10
+    assert load(file, environ).session.interval_blocks == 20
+    assert load(file).session.interval_blocks == 30
     file.write_text('environment = "mainnet"\n')
-    assert load(file).interval_blocks == 50
-    assert load(file, environment="sepolia").interval_blocks == 10
-    assert load().interval_blocks == 50
+    assert load(file).session.interval_blocks == 50
+    assert load(file, environment="sepolia").session.interval_blocks == 10
+    assert load().session.interval_blocks == 50
 
 
 def test_a_flag_that_was_not_given_does_not_count() -> None:
     """None and an empty list are how a parser says "not given"; false and zero are values."""
     environ = {"EIGENKMS_GENESIS": "true", "EIGENKMS_LISTEN": "/ip4/1.2.3.4/tcp/1,/ip6/::/tcp/2"}
     config = load(None, environ, genesis=None, listen=())
-    assert config.genesis
-    assert config.listen == ("/ip4/1.2.3.4/tcp/1", "/ip6/::/tcp/2")
-    assert not load(None, environ, genesis=False).genesis
+    assert config.session.genesis
+    assert config.network.listen == ("/ip4/1.2.3.4/tcp/1", "/ip6/::/tcp/2")
+    assert not load(None, environ, genesis=False).session.genesis
 
 
 def test_every_kind_of_value_is_read_from_a_file(file: Path) -> None:
@@ -70,16 +77,20 @@ def test_every_kind_of_value_is_read_from_a_file(file: Path) -> None:
     )
     config = load(file)
     assert config.data_dir == file.parent / "node"
-    assert config.p2p_keystore == Path("/keys/p2p.json")
-    assert config.listen == ("/ip4/0.0.0.0/tcp/1",)
-    assert (config.genesis, config.block_seconds, config.poll_seconds) == (True, 2.0, 0.25)
-    assert str(config.finality) == "latest-3"
+    assert config.keys.p2p_keystore == Path("/keys/p2p.json")
+    assert config.network.listen == ("/ip4/0.0.0.0/tcp/1",)
+    assert (config.session.genesis, config.session.block_seconds, config.session.poll_seconds) == (
+        True,
+        2.0,
+        0.25,
+    )
+    assert str(config.chain.finality) == "latest-3"
 
 
 def test_the_window_is_a_twentieth_of_the_interval_unless_set() -> None:
     """A window p is interval / 20, in whole milliseconds for the session's parameters."""
-    assert load(interval_blocks=50, block_seconds=12).window_ms == 30_000
-    assert load(window_seconds=0.4).window_ms == 400
+    assert load(interval_blocks=50, block_seconds=12).session.window_ms == 30_000
+    assert load(window_seconds=0.4).session.window_ms == 400
 
 
 @pytest.mark.parametrize(
@@ -152,7 +163,7 @@ def test_a_wrong_value_is_named_with_its_place(flag: str, value: object, message
 def test_what_is_announced_is_this_machine_on_a_devnet_alone() -> None:
     """Where all operators are on it."""
     own = ("/ip4/127.0.0.1/tcp/9400", "/dns4/localhost/tcp/9400")
-    assert load(announce=own).announce == own
+    assert load(announce=own).network.announce == own
     for address in own:
         with pytest.raises(InputError, match=f"^set announce: nobody can dial {address}: ") as error:
             load(announce=(address,), chain_id=1)
@@ -174,13 +185,13 @@ def test_a_value_from_the_environment_has_no_line_end_and_no_mark() -> None:
     environ = {"EIGENKMS_RPC_URL": "\ufeffhttp://one:8545\r", "EIGENKMS_FINALITY": "latest\r\n"}
     bare = {k: v for k, v in FLAGS.items() if k != "rpc_url"}
     config = NodeConfig.load(bare, environ=environ)
-    assert (config.rpc_url, str(config.finality)) == (("http://one:8545",), "latest")
+    assert (config.chain.rpc_url, str(config.chain.finality)) == (("http://one:8545",), "latest")
 
 
 def test_a_byte_order_mark_before_a_file_is_no_part_of_it(file: Path) -> None:
     """And text of another encoding is named."""
     file.write_bytes(b"\xef\xbb\xbfinterval_blocks = 30\r\n")
-    assert load(file).interval_blocks == 30
+    assert load(file).session.interval_blocks == 30
     file.write_bytes("interval_blocks = 30\n".encode("utf-16"))
     with pytest.raises(
         InputError, match=f"^read configuration file {file}: it is UTF-16 text; save it as UTF-8$"
@@ -211,12 +222,12 @@ def test_there_may_be_several_rpcs(file: Path) -> None:
     """A flag again and again, commas in the environment, a list in the file, where one alone needs none."""
     one, two = "http://one:8545", "https://two/KEY"
     bare = {k: v for k, v in FLAGS.items() if k != "rpc_url"}
-    assert load(rpc_url=(one, two)).rpc_url == (one, two)
-    assert NodeConfig.load(bare, environ={"EIGENKMS_RPC_URL": f"{one}, {two}"}).rpc_url == (one, two)
+    assert load(rpc_url=(one, two)).chain.rpc_url == (one, two)
+    assert NodeConfig.load(bare, environ={"EIGENKMS_RPC_URL": f"{one}, {two}"}).chain.rpc_url == (one, two)
     file.write_text(f'rpc_url = ["{one}", "{two}"]\n')
-    assert NodeConfig.load(bare, environ={}, file=file).rpc_url == (one, two)
+    assert NodeConfig.load(bare, environ={}, file=file).chain.rpc_url == (one, two)
     file.write_text(f'rpc_url = "{two}"\n')
-    assert NodeConfig.load(bare, environ={}, file=file).rpc_url == (two,)
+    assert NodeConfig.load(bare, environ={}, file=file).chain.rpc_url == (two,)
     file.write_text("rpc_url = []\n")
     with pytest.raises(InputError, match="read rpc_url: it is not set"):
         NodeConfig.load(bare, environ={}, file=file)
@@ -250,8 +261,8 @@ def test_the_attested_policy_needs_a_way_to_attest() -> None:
     with pytest.raises(InputError, match="enable the method intel: the Google Cloud project"):
         load(policy="attested", attestation_methods=("ecdsa", "intel"))
     config = load(policy="attested", attestation_methods=("ecdsa", "gcp"), attestation_project="mine")
-    assert (config.attestation_methods, config.warnings) == (("ecdsa", "gcp"), ())
-    assert config.attestation_audiences == ("https://sts.googleapis.com", "EigenX KMS")
+    assert (config.policy.attestation.methods, config.warnings) == (("ecdsa", "gcp"), ())
+    assert config.policy.attestation.audiences == ("https://sts.googleapis.com", "EigenX KMS")
 
 
 def test_images_without_support_are_a_setting_of_each_service_and_warned_about() -> None:
@@ -262,7 +273,10 @@ def test_images_without_support_are_a_setting_of_each_service_and_warned_about()
         "attestation_project": "mine",
     }
     usual = load(**flags)
-    assert usual.attestation_support == {"gcp": ("STABLE",), "intel": ("STABLE", "EXPERIMENTAL")}
+    assert {name: service.support for name, service in usual.policy.attestation.services.items()} == {
+        "gcp": ("STABLE",),
+        "intel": ("STABLE", "EXPERIMENTAL"),
+    }
     assert usual.warnings == ()
     for name, attribute in (("gcp", "EXPERIMENTAL"), ("gcp", "USABLE"), ("intel", "USABLE")):
         (told,) = load(**flags, **{f"attestation_{name}_support": (attribute,)}).warnings
@@ -270,7 +284,7 @@ def test_images_without_support_are_a_setting_of_each_service_and_warned_about()
     with pytest.raises(InputError, match="'stable' is not one of LATEST, STABLE, USABLE, EXPERIMENTAL"):
         load(**flags, attestation_gcp_support=("stable",))
     with pytest.raises(InputError, match="use attestation_gcp_support: the list is empty"):
-        replace(usual, attestation_gcp_support=())
+        with_attestation(usual, gcp=replace(usual.policy.attestation.gcp, support=()))
 
 
 def test_the_references_text_is_warned_about() -> None:
@@ -332,16 +346,17 @@ ANCHOR = {
 
 def test_an_anchor_is_whole_or_not_there() -> None:
     """Off by default; half of one names what is missing; a keystore without one is an error; without a keystore it only reads."""
-    assert load().anchor is None
+    assert load().anchor.registry is None
     for left_out in ANCHOR:
         with pytest.raises(InputError, match=f"{left_out} is not set"):
             load(**{**ANCHOR, left_out: None})
     with pytest.raises(InputError, match="there is no anchor to write to"):
         load(anchor_account_keystore="account.json")
     reading = load(**ANCHOR, anchor_finality="finalized")
-    assert reading.anchor is not None
-    assert (reading.anchor.chain_id, reading.anchor.registry) == (8453, b"\xb1" * 20)
-    assert str(reading.anchor.finality) == "latest"
+    anchor = reading.anchor.registry
+    assert anchor is not None
+    assert (anchor.chain_id, anchor.registry) == (8453, b"\xb1" * 20)
+    assert str(anchor.finality) == "latest"
     assert any("not anchored" in warning for warning in reading.warnings)
     assert load(**ANCHOR, anchor_account_keystore="account.json").warnings == ()
     assert "9545" not in repr(reading)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from eigenkms.config.schema import PRESETS
+from eigenkms.config.presets import PRESETS
 from eigenkms.crypto.app_ids import checksummed
 
 PUBLIC = ("sepolia", "mainnet")

@@ -18,8 +18,9 @@ import pytest
 import eigenkms.errors
 from eigenkms.cli.main import VERBS, cli
 from eigenkms.cli.support.output import INTERRUPTED, PIPE_CLOSED
-from eigenkms.config.node import NodeConfig, gather
+from eigenkms.config.node import NodeConfig
 from eigenkms.config.schema import SETTINGS
+from eigenkms.config.sources import gather
 from eigenkms.crypto.scalars import threshold
 from eigenkms.protocols.ceremony.effects import RecordKind
 from eigenkms.protocols.records.evidence import Fault
@@ -174,9 +175,9 @@ def test_defaults_that_are_worked_out_are_as_documented(tmp_path: Path) -> None:
         if len(row) == 4
     }
     assert documented["data_dir"] == str(config.data_dir).replace(str(Path.home()), "~")
-    assert documented["listen"] == config.listen[0]
-    assert documented["finality"] == str(config.finality)
-    assert config.window_seconds == config.interval_blocks * config.block_seconds / 20
+    assert documented["listen"] == config.network.listen[0]
+    assert documented["finality"] == str(config.chain.finality)
+    assert config.session.window_seconds == config.session.interval_blocks * config.session.block_seconds / 20
 
 
 def test_exit_codes_are_those_of_the_errors() -> None:

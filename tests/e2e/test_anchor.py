@@ -47,7 +47,7 @@ def write(live: LiveNetwork, account: bytes, version: int, commitment: Commitmen
     config = settings.anchor
 
     async def submit() -> None:
-        async with open_anchor(config, cluster_id(settings.chain.cluster)) as anchor:
+        async with open_anchor(config, cluster_id(settings.cluster)) as anchor:
             assert isinstance(anchor, Anchor)
             await anchor.submit(anchor.sender(account), version, commitment)
 

@@ -26,9 +26,9 @@ from eigenkms.config.node import NodeConfig
 from eigenkms.crypto.bn254 import KeyPair
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.keys.keystores import new_key, open_key
-from eigenkms.maintenance.doctor import network
+from eigenkms.maintenance.doctor import network, reachability
 from eigenkms.maintenance.doctor.context import CheckContext
-from eigenkms.maintenance.doctor.registry import CHECKS, examine
+from eigenkms.maintenance.doctor.registry import CHECKS, run_doctor
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.records.audit_log import LogHeader, sign_head
 from eigenkms.protocols.wire.session import cluster_id
@@ -109,7 +109,8 @@ def _no_cores() -> Iterator[None]:
 def _time_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Operators that are there may be slow: none of these tests is about their speed."""
     monkeypatch.setattr(network, "ANSWER_SECONDS", PATIENCE)
-    monkeypatch.setattr(network, "NEAR_SECONDS", PATIENCE)
+    monkeypatch.setattr(reachability, "ANSWER_SECONDS", PATIENCE)
+    monkeypatch.setattr(reachability, "NEAR_SECONDS", PATIENCE)
 
 
 @pytest.fixture
@@ -312,7 +313,7 @@ async def _with_clock(file: Path, off: float) -> dict[str, Any]:
             network_client,
             clock=lambda: time.time() + off,
         )
-        return {result.check.name: result.finding for result in await examine(case)}
+        return {result.check.name: result.finding for result in await run_doctor(case)}
 
 
 @pytest.mark.parametrize("name", ["allocation_manager", "key_registrar"])
@@ -543,7 +544,7 @@ def test_a_p2p_keystore_that_the_chain_does_not_know(stopped: Patient) -> None:
 
 def test_a_port_that_another_process_has(stopped: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command that names the process is given."""
-    monkeypatch.setattr(network, "NEAR_SECONDS", 2.0)  # the other process never answers
+    monkeypatch.setattr(reachability, "NEAR_SECONDS", 2.0)  # the other process never answers
     port = stopped.net.members[ME].port
     with socket.create_server(("127.0.0.1", port)):
         found = stopped.suffers("port")

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import trio
 
-from eigenkms.config.node import gather
 from eigenkms.config.settings import Settings
+from eigenkms.config.sources import gather
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.errors import InputError, StorageError
 from eigenkms.keys.keystores import PrivateKey, public_values

@@ -30,8 +30,8 @@ def begin(keystore: Path, seed: str = "new") -> PeerKeyRotation:
 
 def go_through(rotation: PeerKeyRotation) -> None:
     rotation.prepare(PASSWORD, counter_rng("seal"), cost=CHEAP)
-    rotation.put_in_place()
-    rotation.finish()
+    rotation.activate()
+    rotation.clean_up()
 
 
 def peer_of(keystore: Path) -> str:

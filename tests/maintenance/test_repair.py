@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from eigenkms.errors import StorageError
-from eigenkms.maintenance.repair import Health, StoreCondition, examine, reset
+from eigenkms.maintenance.repair import Health, StoreCondition, assess_store, reset
 from eigenkms.storage.data_dir import FolderLock
 from eigenkms.storage.rebuild import RESTORED
 from eigenkms.storage.replay_cache import ReplayCache
@@ -33,7 +33,7 @@ def folder(tmp_path: Path, network: FakeNetwork) -> Path:
 
 
 def look(folder: Path, network: FakeNetwork, password: str = PASSWORD) -> StoreCondition:
-    return examine(folder, StoreIdentity(CLUSTER, network.operators[0].address), password)
+    return assess_store(folder, StoreIdentity(CLUSTER, network.operators[0].address), password)
 
 
 def begin_anew(folder: Path, network: FakeNetwork, aside: str = "aside") -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from eigenkms.node.clock_skew import CLOCK_SECONDS, tell_clock
+from eigenkms.node.clock_skew import CLOCK_SECONDS, warn_if_behind
 from tests.node.monitor.test_metrics import value
 from tests.support.fake_network import FakeNetwork, block_at
 from tests.support.log_events import events
@@ -20,7 +20,7 @@ def test_a_block_from_the_future_is_told(
 ) -> None:
     """With how far; any other block may be an old one."""
     block = block_at(7)
-    assert tell_clock(block, block.timestamp - early) == max(0, early)
+    assert warn_if_behind(block, block.timestamp - early) == max(0, early)
     assert events(caplog, "clock") == [{"event": "clock", "block": 7, "early": 3600}] * warned
 
 

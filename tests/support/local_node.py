@@ -61,7 +61,9 @@ class LocalNode:
             peers,
             versions,
             RegistrationCheck(config.operator, keys.bn254.g2),
-            VoteGuard(VoteLimits(), resources.chain, versions, resources.anchor, genesis=config.genesis),
+            VoteGuard(
+                VoteLimits(), resources.chain, versions, resources.anchor, genesis=config.session.genesis
+            ),
         )
         self.build(IsolatedHost(keys.peer.peer_id))
 
@@ -87,7 +89,7 @@ class LocalNode:
 
     def status(self) -> dict[str, object]:
         """What everybody may ask for."""
-        return self.services.reporter.public()
+        return self.services.reporter.public_status().to_json()
 
     async def check_registration(self) -> None:
         await self.state.registration.check_at_start(self.resources.chain, self.state.peers)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,13 @@ def make_config(network: FakeNetwork, index: int, folder: Path, **changes: Any) 
         "window_seconds": 1.0,
         "policy": "open",
     }
-    return NodeConfig(**{**values, **changes})
+    return NodeConfig.from_values({**values, **changes})
+
+
+def with_attestation(config: NodeConfig, **changes: Any) -> NodeConfig:
+    """The configuration with other settings of the policy attested."""
+    attestation = replace(config.policy.attestation, **changes)
+    return replace(config, policy=replace(config.policy, attestation=attestation))
 
 
 @contextmanager
@@ -78,7 +85,7 @@ def a_node(
     keys = NodeKeys(key or operator.key, operator.peer, PASSWORD)
     with open_store(folder, operator.address) as store, closing(open_log(network, index, folder)) as log:
         config = make_config(network, index, folder, **changes)
-        policy, issuer = deciding or Policy(config.policy), PartialSignatureIssuer(log, operator.key)
+        policy, issuer = deciding or Policy(config.policy.mode), PartialSignatureIssuer(log, operator.key)
         chain: Any = network.chain
         resources = NodeResources(config, keys, CLUSTER, chain, store, policy, issuer, anchor)
         yield LocalNode(resources, operator.record([]), recent)

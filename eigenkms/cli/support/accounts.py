@@ -101,9 +101,9 @@ def account_address(settings: "Settings") -> bytes | None:
     keystore: Path | None = settings.get("account_keystore")
     if named is not None or keystore is None:
         return named
-    from eigenkms.keys.keystores import peek
+    from eigenkms.keys.keystores import read_metadata
 
-    address = peek(keystore)[1].get("address")
+    address = read_metadata(keystore)[1].get("address")
     return None if address is None else bytes.fromhex(address[2:])
 
 
@@ -113,7 +113,7 @@ def fee_terms(settings: "Settings", *, replace_pending: bool = False) -> "Terms"
     On a devnet gas costs nothing and estimating it takes long, so it is not estimated there.
     """
     from eigenkms.chain.transactions import Terms
-    from eigenkms.config.schema import DEVNET_CHAIN_ID
+    from eigenkms.config.presets import DEVNET_CHAIN_ID
 
     return Terms(
         max_fee_wei=settings.get("max_gas_price_gwei") * 10**9,
@@ -131,7 +131,7 @@ def checked_address(text: str) -> bytes:
 
     Raises InputError, also for a mixed-case address whose checksum (EIP-55) is wrong.
     """
-    from eigenkms.config.settings import address
+    from eigenkms.config.parsers import address
 
     try:
         return bytes(address(text))

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from eigenkms.cli.support.output import warn
-from eigenkms.config.node import anchor_config
+from eigenkms.config.chain import anchor_config, chain_fields
 from eigenkms.config.paths import known_clusters
 from eigenkms.config.schema import CHAIN_SETTINGS, READER_SETTINGS
 from eigenkms.config.settings import Settings
@@ -66,20 +66,12 @@ async def _interruptible(call: Callable[..., Awaitable[T]], *args: Any) -> T:
 
 def client_settings(settings: Settings) -> "ClientSettings":
     """Return the settings of the client library. Raises InputError for a missing one."""
-    from eigenkms.chain.config import Finality
     from eigenkms.client.settings import ClientSettings
 
     return ClientSettings(
-        rpc_url=settings.require("rpc_url"),
-        chain_id=settings.require("chain_id"),
-        avs=settings.require("avs"),
-        operator_set_id=settings.get("operator_set_id"),
-        allocation_manager=settings.require("allocation_manager"),
-        key_registrar=settings.require("key_registrar"),
-        finality=settings.get("finality") or Finality("finalized"),
+        **chain_fields(settings),
         known_clusters_path=known_clusters(settings),
         timeout=settings.get("timeout"),
-        app_controller=settings.get("app_controller"),
         anchor=anchor(settings),
     )
 

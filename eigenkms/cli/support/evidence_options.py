@@ -14,7 +14,7 @@ import click
 from eigenkms.cli.support import client_runner
 from eigenkms.cli.support.output import warn
 from eigenkms.cli.support.progress import Progress
-from eigenkms.config import settings as s
+from eigenkms.config import parsers
 from eigenkms.errors import InputError, NetworkError
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _addresses(flag: str, texts: Iterable[str]) -> tuple["OperatorAddress", ...]
     from eigenkms.types import OperatorAddress
 
     try:
-        return tuple(OperatorAddress(s.address(text)) for text in texts)
+        return tuple(OperatorAddress(parsers.address(text)) for text in texts)
     except ValueError as error:
         raise InputError(f"read {flag}: {error}") from error
 

@@ -28,11 +28,11 @@ def print_registration(
     from eigenkms.chain import abi
     from eigenkms.chain.operator_keys import CURVES
     from eigenkms.chain.rpc_values import format_ether, to_hex
-    from eigenkms.keys.keystores import claims_bn254, peek
+    from eigenkms.keys.keystores import claims_bn254, read_metadata
 
     is_bn254, matches = found.curve == abi.CURVE_BN254, None
     if is_bn254 and keystore is not None and found.key is not None:
-        matches = claims_bn254(peek(keystore)[1], found.key[:64], found.key[64:])
+        matches = claims_bn254(read_metadata(keystore)[1], found.key[:64], found.key[64:])
     facts: dict[str, Any] = {
         "address": to_hex(found.address),
         "block": found.block,

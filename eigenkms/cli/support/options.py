@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 import click
 
 from eigenkms.cli.support.output import print_data, print_result
-from eigenkms.config.node import gather
 from eigenkms.config.schema import (
     ACCOUNT_SETTINGS,
     ANCHOR_SETTINGS,
@@ -26,6 +25,7 @@ from eigenkms.config.schema import (
     SETTINGS,
 )
 from eigenkms.config.settings import Setting, Settings
+from eigenkms.config.sources import gather
 
 Verb = Callable[..., Any]
 F = TypeVar("F", bound=Verb)

@@ -9,19 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from eigenkms.config.paths import p2p_keystore
 from eigenkms.errors import InputError
 
 if TYPE_CHECKING:
     from eigenkms.config.settings import Settings
     from eigenkms.p2p.identity import TransportAddress
-
-
-def p2p_keystore(settings: "Settings") -> Path:
-    """Return the configured p2p keystore, or the one in the node's data folder."""
-    from eigenkms.config.paths import data_dir
-
-    path: Path | None = settings.get("p2p_keystore")
-    return path or data_dir(settings) / "p2p.json"
 
 
 def published_socket(settings: "Settings", given: str | None, *, force: bool) -> str:
@@ -59,7 +52,7 @@ def _check(address: "TransportAddress", settings: "Settings") -> None:
 
     On a devnet all nodes are on this machine.
     """
-    from eigenkms.config.schema import DEVNET_CHAIN_ID
+    from eigenkms.config.presets import DEVNET_CHAIN_ID
     from eigenkms.p2p.identity import check_dialable
 
     is_devnet = settings.get("chain_id") == DEVNET_CHAIN_ID
@@ -67,9 +60,9 @@ def _check(address: "TransportAddress", settings: "Settings") -> None:
 
 
 def _peer_id(path: Path) -> str:
-    from eigenkms.keys.keystores import peek
+    from eigenkms.keys.keystores import read_metadata
 
-    kind, public = peek(path)
+    kind, public = read_metadata(path)
     if kind != "p2p" or "peer_id" not in public:
         raise InputError(
             f"read keystore {path}: it holds no p2p key",

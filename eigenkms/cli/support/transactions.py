@@ -66,7 +66,7 @@ def run_plan(settings: "Settings", action: str, make: MakePlan, options: SendOpt
     A dry run shows the plan and sends nothing.
     """
     delegation_manager = settings.require("delegation_manager")
-    config = client_runner.client_settings(settings).chain
+    config = client_runner.client_settings(settings)
     sender_account = account(settings, action)
 
     async def visit() -> dict[str, Any]:

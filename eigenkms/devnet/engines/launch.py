@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, Literal, assert_never, get_args
 
 import trio
 
-from eigenkms.config.schema import without_own_secrets
+from eigenkms.config.environment import without_own_secrets
 from eigenkms.devnet.engines.accounts import BALANCE_WEI, PRIVATE_KEYS, address_of
 from eigenkms.errors import ChainError, InputError
 

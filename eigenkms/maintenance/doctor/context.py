@@ -1,4 +1,7 @@
-"""What is looked at: the configuration, and what earlier checks found out for later ones."""
+"""The context of the checks.
+
+It holds the configuration, and the results of earlier checks for later ones.
+"""
 
 import shlex
 import time
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PeerStatus:
-    """What a peer answered to ``status``: the fields, and how many seconds its clock is ahead of ours."""
+    """The status of a peer: fields of its answer, and lead of its clock in seconds."""
 
     said: Mapping[str, object]
     ahead: float | None
@@ -30,11 +33,11 @@ class PeerStatus:
 
 @dataclass
 class CheckContext:
-    """``load`` and ``read_password`` raise ``InputError``; the latter gives None where there is none without asking.
+    """The inputs of the checks, and what they have found.
 
-    ``account`` gives the account that sends transactions, if one is configured.
-
-    ``file`` is the configuration file as it was named, for hints; ``clock`` gives unix seconds; ``visitor`` is no operator's host.
+    ``load`` and ``read_password`` raise ``InputError``. The latter returns None if there is no password without a prompt.
+    ``account`` returns the account that sends transactions, if one is configured. ``file`` is the configuration file as it was
+    named, for hints. ``clock`` returns unix seconds. ``visitor`` is a host that belongs to no operator.
     """
 
     load: Callable[[], NodeConfig]
@@ -50,24 +53,22 @@ class CheckContext:
     keys: dict[str, "PrivateKey"] = field(default_factory=dict, repr=False)
     """Opened keys by kind."""
     public: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Public values by kind, as the keystores say them."""
-    is_running: bool = False
-    """Whether a process has the data folder."""
+    """Public values by kind, as the keystores state them."""
+    lock_holder: str | None = None
+    """Text of the process that holds the data folder, None if there is none."""
     holds_port: bool = False
-    """Whether this very node listens where the configuration says."""
-    pid: int = 0
-    """Of that process, if it says."""
+    """Whether this node listens at the configured addresses."""
     rpc: JsonRpc | None = None
-    """The first that answers, and for the configured chain."""
+    """The first RPC that answers for the configured chain."""
     operators: RawOperatorSet | None = None
     me: ChainOperator | None = None
     socket: PeerAddress | None = None
     peers: dict[OperatorAddress, PeerStatus] = field(default_factory=dict)
-    """Who answered."""
+    """Statuses of the operators that answered."""
     addresses: dict[OperatorAddress, PeerAddress] = field(default_factory=dict)
-    """Of the other operators, as far as their sockets can be dialled."""
+    """Addresses of the other operators whose sockets can be dialled."""
     head_time: int = 0
-    """Of the chain's newest block."""
+    """Timestamp of the chain's newest block."""
     _config: NodeConfig | None = None
 
     @property
@@ -77,13 +78,23 @@ class CheckContext:
         return self._config
 
     @property
+    def is_running(self) -> bool:
+        """Return whether a process holds the data folder."""
+        return self.lock_holder is not None
+
+    @property
+    def pid(self) -> int:
+        """Return the id of that process, 0 if it is not known."""
+        return int(self.lock_holder) if self.lock_holder and self.lock_holder.isdecimal() else 0
+
+    @property
     def flag(self) -> str:
-        """For commands in hints."""
+        """Return the option that names the configuration file, for commands in hints."""
         return f"--config {shlex.quote(self.file)}"
 
     def update_socket(self, address: str = "/ip4/ADDRESS/tcp/PORT") -> str:
-        """The command that publishes what the node announces, or else ``address``."""
-        chosen = "" if self.config.announce else f" --socket {address}"
+        """Return the command that publishes the announced address, or else ``address``."""
+        chosen = "" if self.config.network.announce else f" --socket {address}"
         return f"eigenkms operator update-socket {self.flag}{chosen}"
 
     @property
@@ -91,16 +102,17 @@ class CheckContext:
         return cluster_id(self.config.chain.cluster)
 
     def public_value(self, kind: str, name: str) -> str | None:
-        """Of a key that was opened; of any other as its keystore says it, None where that says nothing."""
+        """Return a public value of a key, proven if the keystore was opened."""
         opened = self.keys.get(kind)
         return self.public.get(kind, {}).get(name) if opened is None else opened.public.get(name)
 
     @property
     def chain(self) -> OperatorSetSource:
-        """Only after the check rpc."""
+        """Return a reader of the chain. Call it only after the check rpc."""
         assert self.rpc is not None
         return OperatorSetSource(self.config.chain, self.rpc)
 
     @property
     def p2p_path(self) -> Path:
-        return self.config.p2p_keystore or self.config.data_dir / "p2p.json"
+        """Return the p2p keystore, also if the node has yet to make it."""
+        return self.config.p2p_keystore

@@ -1,4 +1,4 @@
-"""Checks of the chain: the RPC, the contracts, and what they know of this operator."""
+"""Checks of the chain: RPC, contracts, and registration of this operator."""
 
 from typing import Final
 
@@ -11,10 +11,10 @@ from eigenkms.chain.operator_set_source import OperatorSetSource
 from eigenkms.chain.registration import gas_of_socket
 from eigenkms.chain.rpc import JsonRpc, RpcRefusedError, pin
 from eigenkms.chain.rpc_values import Json, parse_block, parse_bytes, parse_quantity, to_hex
-from eigenkms.config.schema import DEVNET_CHAIN_ID
+from eigenkms.config.presets import DEVNET_CHAIN_ID
 from eigenkms.errors import ChainError, InputError
+from eigenkms.maintenance.doctor.checks import Finding, Verdict, failed, ok, skipped, warning
 from eigenkms.maintenance.doctor.context import CheckContext
-from eigenkms.maintenance.doctor.findings import Finding, Verdict, failed, ok, skipped, warning
 from eigenkms.p2p.identity import PeerAddress, parse_address, why_undialable
 from eigenkms.types import BlockRef
 
@@ -44,8 +44,8 @@ async def rpc(case: CheckContext) -> Finding:
 
 
 async def chain_id(case: CheckContext) -> Finding:
-    """Each RPC that answers serves the configured chain."""
-    wanted, others = case.config.chain_id, []
+    """Check that each RPC that answers serves the configured chain."""
+    wanted, others = case.config.chain.chain_id, []
     for client in case.rpcs:
         try:
             found = parse_quantity(
@@ -61,11 +61,14 @@ async def chain_id(case: CheckContext) -> Finding:
 
 
 async def rpc_methods(case: CheckContext) -> Finding:
-    """What a node asks for beyond the ordinary: blocks by finality, calls pinned to a block (EIP-1898), events."""
+    """Check the less usual methods that a node needs.
+
+    These are blocks by finality, calls pinned to a block (EIP-1898), and events.
+    """
     chain, config = case.chain, case.config
     head = await chain.head()
     call: Json = {
-        "to": to_hex(config.allocation_manager),
+        "to": to_hex(config.chain.allocation_manager),
         "data": to_hex(abi.IS_OPERATOR_SET.encode(chain.set_id)),
     }
     try:
@@ -76,20 +79,20 @@ async def rpc_methods(case: CheckContext) -> Finding:
                 f"the RPC does not answer for a block named by its hash (EIP-1898): {error}",
                 "use another RPC: all operators must read the set at the very same block",
             )
-    query = LogQuery(config.allocation_manager, (abi.REMOVED,))
+    query = LogQuery(config.chain.allocation_manager, (abi.REMOVED,))
     await query.read(chain.rpc, max(0, head.number - 10), head.number)
-    return ok(f"the {config.finality} block is {head.number}; calls at a block and events are answered")
+    return ok(f"the {config.chain.finality} block is {head.number}; calls at a block and events are answered")
 
 
 async def rpc_head(case: CheckContext) -> Finding:
-    """The newest block is a new one, and all URLs tell of about the same chain."""
+    """Check that the newest block is recent, and that all RPCs agree on the chain."""
     heads = await _blocks(case, "latest")
     if not heads:
         return failed("no RPC tells its newest block", "use another RPC")
     newest = max(heads.values(), key=lambda block: block.number)
     case.head_time = newest.timestamp
     age = case.clock() - newest.timestamp
-    if age > HEAD_BLOCKS * case.config.block_seconds + HEAD_SECONDS:
+    if age > HEAD_BLOCKS * case.config.session.block_seconds + HEAD_SECONDS:
         return failed(
             f"the newest block, {newest.number}, is {age:.0f} s old",
             "wait until the RPC's node is synchronised, use another RPC, or set this machine's clock",
@@ -110,7 +113,7 @@ async def rpc_head(case: CheckContext) -> Finding:
 
 
 async def _blocks(case: CheckContext, selector: str) -> dict[JsonRpc, BlockRef]:
-    """What each RPC tells; those that do not are left out, as the check rpc has named them."""
+    """Return the newest block of each RPC that answers."""
     found = {}
     for client in case.rpcs:
         try:
@@ -122,10 +125,13 @@ async def _blocks(case: CheckContext, selector: str) -> dict[JsonRpc, BlockRef]:
 
 
 async def contracts(case: CheckContext) -> Finding:
-    """They are there; the set exists, with BN254 keys and a registrar; applications can be looked up if need be."""
+    """Check that the contracts and the operator set exist, with keys and registrar.
+
+    With the policy attested, also check that applications can be looked up.
+    """
     chain, config = case.chain, case.config
     await check_deployment(chain)
-    if config.policy == "attested":
+    if config.policy.mode == "attested":
         found = applications_of(chain)
         if found is None:
             return failed("policy attested: no contract of applications is named", "set app_controller")
@@ -138,11 +144,13 @@ async def contracts(case: CheckContext) -> Finding:
             except InputError:
                 continue  # its own operator's to mend; here it is somebody who cannot be asked
     members = len(case.operators.operators)
-    return ok(f"operator set {config.operator_set_id} of AVS {to_hex(config.avs)} has {members} operators")
+    return ok(
+        f"operator set {config.chain.operator_set_id} of AVS {to_hex(config.chain.avs)} has {members} operators"
+    )
 
 
 async def membership(case: CheckContext) -> Finding:
-    """Whether the operator is in the set; if not, what comes next."""
+    """Check that the operator is in the set, and name the next step if it is not."""
     chain, me = case.chain, case.config.operator
     assert case.operators is not None
     case.me = next((o for o in case.operators.operators if o.address == me), None)
@@ -152,7 +160,7 @@ async def membership(case: CheckContext) -> Finding:
 
 
 async def _absent(case: CheckContext, chain: OperatorSetSource) -> Finding:
-    """Why, as far as the chain tells, and the next step."""
+    """Return the reason on chain why the operator is absent, and the next step."""
     assert case.operators is not None
     me = case.config.operator
     for address, reason in case.operators.rejected:
@@ -172,12 +180,12 @@ async def _absent(case: CheckContext, chain: OperatorSetSource) -> Finding:
     newest, found = await chain.set_now()
     if me in found.members:
         return warning(
-            f"operator {to_hex(me)} has joined; block {newest.number} is not {case.config.finality} yet",
+            f"operator {to_hex(me)} has joined; block {newest.number} is not {case.config.chain.finality} yet",
             "wait for it",
         )
     at = await chain.head()
     (registrar,) = await chain.read_at(
-        at, case.config.allocation_manager, [(abi.GET_AVS_REGISTRAR, (case.config.avs,))]
+        at, case.config.chain.allocation_manager, [(abi.GET_AVS_REGISTRAR, (case.config.chain.avs,))]
     )
     (allowed,) = await chain.read_at(
         at, parse_bytes(registrar, "registrar", size=20), [(abi.IS_ALLOWED, (chain.set_id, me))]
@@ -194,7 +202,7 @@ async def _absent(case: CheckContext, chain: OperatorSetSource) -> Finding:
 
 
 async def account(case: CheckContext) -> Finding:
-    """The account that publishes sockets can pay for it."""
+    """Check that the account that publishes sockets can pay for it."""
     address = case.account()
     if address is None:
         return skipped("no account that sends transactions is configured")
@@ -216,29 +224,32 @@ async def account(case: CheckContext) -> Finding:
 
 
 async def anchor(case: CheckContext) -> Finding:
-    """The registry on the second chain is this cluster's; if the node is to write there, it takes this operator's entries."""
-    config = case.config.anchor
+    """Check that the commitment registry is this cluster's.
+
+    If the node writes there, the registry must take this operator's entries.
+    """
+    config = case.config.anchor.registry
     if config is None:
         return skipped("no anchor is configured")
     me = case.config.operator
     async with open_anchor(config, case.cluster) as found:
         await found.check()
         members = await found.members_among([me])
-    if case.config.anchor_account_keystore is not None and me not in members:
+    if case.config.anchor.account_keystore is not None and me not in members:
         return warning(
             f"the commitment registry {to_hex(config.registry)} takes no entries of operator {to_hex(me)}",
             f"let the registry's owner run eigenkms anchor allow {to_hex(me)}",
         )
-    how = "read only" if case.config.anchor_account_keystore is None else "read and written"
+    how = "read only" if case.config.anchor.account_keystore is None else "read and written"
     return ok(f"commitment registry {to_hex(config.registry)} on chain {config.chain_id}, {how}")
 
 
 def _is_devnet(case: CheckContext) -> bool:
-    return case.config.chain_id == DEVNET_CHAIN_ID
+    return case.config.chain.chain_id == DEVNET_CHAIN_ID
 
 
 async def signing_key(case: CheckContext) -> Finding:
-    """The chain has the keystore's key for this operator."""
+    """Check that the chain has the keystore's key for this operator."""
     assert case.operators is not None
     if case.me is None:
         return skipped("the operator has not joined yet")
@@ -250,13 +261,13 @@ async def signing_key(case: CheckContext) -> Finding:
     owner = next((o.address for o in case.operators.operators if o.key_g1.hex() == key), None)
     whose = "" if owner is None else f", but that of operator {to_hex(owner)}"
     return failed(
-        f"{case.config.bn254_keystore} is not the key that the chain has for operator {to_hex(case.me.address)}{whose}",
+        f"{case.config.keys.bn254_keystore} is not the key that the chain has for operator {to_hex(case.me.address)}{whose}",
         "give the keystore of the registered key as bn254_keystore",
     )
 
 
 async def socket(case: CheckContext) -> Finding:
-    """The socket on chain can be read, and is of this node."""
+    """Check that the socket on chain is valid, and belongs to this node."""
     if case.me is None:
         return skipped("the operator has not joined yet")
     try:
@@ -280,7 +291,7 @@ async def socket(case: CheckContext) -> Finding:
 
 
 def judge_address(case: CheckContext, found: PeerAddress, update: str) -> Finding:
-    announce = case.config.announce
+    announce = case.config.network.announce
     if announce and found.multiaddr not in announce:
         return warning(
             f"the socket on chain is {found.multiaddr}, the node announces {', '.join(announce)}: clients that come "

@@ -1,4 +1,4 @@
-"""All checks, in the order in which they are made; ``examine`` makes them."""
+"""The table of all checks, in the order in which ``run_doctor`` runs them."""
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -6,65 +6,65 @@ from typing import Final
 
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.errors import EigenKmsError
-from eigenkms.maintenance.doctor import machine, network, onchain
+from eigenkms.maintenance.doctor import configuration, disk, keys, limits, network, onchain, reachability
+from eigenkms.maintenance.doctor.checks import Check, Result, run_checks
 from eigenkms.maintenance.doctor.context import CheckContext
-from eigenkms.maintenance.doctor.findings import Check, Result, carry_out
 
 CHECKS: Final[tuple[Check[CheckContext], ...]] = (
     Check(
         "configuration",
         "Do settings read, and fit together?",
         "correct the key that is named, in the line or variable that is named",
-        machine.configuration,
+        configuration.configuration,
     ),
     Check(
         "policy",
         "Is anything set that a node outside of a devnet should not have?",
         "set the policy that you mean; see security.md",
-        machine.policy,
+        configuration.policy,
         needs=("configuration",),
     ),
     Check(
         "issuers",
         "With policy attested: do the attestation services serve their keys?",
         "let this machine reach the URL that is named, over HTTPS",
-        machine.issuers,
+        configuration.issuers,
         needs=("configuration",),
-        elsewhere=True,
+        external=True,
     ),
     Check(
         "files",
         "Are keystores and password there, and readable for their owner alone?",
         "`chmod 600` what is named",
-        machine.files,
+        keys.files,
         needs=("configuration",),
     ),
     Check(
         "keystores",
         "Are they keystores, of the right kind?",
         "give the right file",
-        machine.keystores,
+        keys.keystores,
         needs=("files",),
     ),
     Check(
         "password",
         "Does the password open them? Without one, or `--verify-keys`, it is not tried, and nobody is asked to dial",
         "give the password that the keystores were made with",
-        machine.password,
+        keys.password,
         needs=("keystores",),
     ),
     Check(
         "disk",
         "Is there room, on a file system that keeps what it is given?",
         "free some space; or move the data folder to a local disk, with the node stopped",
-        machine.disk,
+        disk.disk,
         needs=("configuration",),
     ),
     Check(
         "data-folder",
         "Can the data folder be made, written and flushed?",
         "let the node's user own it",
-        machine.data_folder,
+        disk.data_folder,
         needs=("disk",),
     ),
     Check(
@@ -72,35 +72,35 @@ CHECKS: Final[tuple[Check[CheckContext], ...]] = (
         "Is what is stored sound, of this operator and cluster, and of a version that this program reads? Not where a node runs",
         "give each operator, and each cluster, a data folder of its own; `eigenkms share repair --reset` moves aside what is "
         "damaged; a release log of another key is evidence, and is moved by hand",
-        machine.stored_state,
+        disk.stored_state,
         needs=("data-folder",),
     ),
     Check(
         "open-files",
         "May the node, or a command started like this one, open enough files?",
         "`LimitNOFILE=8192` in the systemd unit",
-        machine.open_files,
+        limits.open_files,
         needs=("data-folder",),
     ),
     Check(
         "core-dumps",
         "Could a crash write the node's keys to a core file?",
         "`LimitCORE=0` in the systemd unit",
-        machine.core_dumps,
+        limits.core_dumps,
         needs=("data-folder",),
     ),
     Check(
         "certificate",
         "Is the certificate of the HTTP API good for two more weeks, and with its key?",
         "renew it, and start the node again",
-        machine.certificate,
+        configuration.certificate,
         needs=("configuration",),
     ),
     Check(
         "monitor",
         "Is the monitoring listener for this machine alone?",
         "set `monitor_listen` to a loopback address",
-        machine.monitor,
+        configuration.monitor,
         needs=("configuration",),
     ),
     Check(
@@ -109,7 +109,7 @@ CHECKS: Final[tuple[Check[CheckContext], ...]] = (
         "give another rpc_url",
         onchain.rpc,
         needs=("configuration",),
-        elsewhere=True,
+        external=True,
     ),
     Check(
         "chain-id",
@@ -124,7 +124,7 @@ CHECKS: Final[tuple[Check[CheckContext], ...]] = (
         "use another RPC",
         onchain.rpc_methods,
         needs=("chain-id",),
-        elsewhere=True,
+        external=True,
     ),
     Check(
         "contracts",
@@ -174,7 +174,7 @@ CHECKS: Final[tuple[Check[CheckContext], ...]] = (
         "let this machine open TCP connections outwards",
         network.peers,
         needs=("contracts",),
-        elsewhere=True,
+        external=True,
     ),
     Check(
         "parameters",
@@ -189,7 +189,7 @@ CHECKS: Final[tuple[Check[CheckContext], ...]] = (
         "wait, or use another RPC",
         onchain.rpc_head,
         needs=("chain-id",),
-        elsewhere=True,
+        external=True,
     ),
     Check(
         "clock",
@@ -202,32 +202,35 @@ CHECKS: Final[tuple[Check[CheckContext], ...]] = (
         "port",
         "Is the port free, or held by this very node?",
         "stop who has it, or choose another",
-        network.port,
+        reachability.port,
         needs=("keystores", "data-folder"),
     ),
     Check(
         "reachable",
         "Do other operators reach the socket on chain? Where no node runs, this command listens in its place meanwhile",
         "open the port, or publish the address where the node is",
-        network.reachable,
+        reachability.reachable,
         needs=("signing-key", "socket", "password", "peers", "clock", "port"),
     ),
 )
 
 
-async def examine(
+async def run_doctor(
     case: CheckContext, tell: Callable[[Result[CheckContext]], None] = lambda _result: None
 ) -> list[Result[CheckContext]]:
-    """All checks; what they opened is closed. Each result is told as it comes."""
+    """Run all checks, report each result through ``tell``, and close the RPC clients."""
     async with AsyncExitStack() as stack:
         for url in _urls(case):
             client = await stack.enter_async_context(JsonRpc(url))
             case.rpcs.append(client)
-        return await carry_out(CHECKS, case, tell)
+        return await run_checks(CHECKS, case, tell)
 
 
 def _urls(case: CheckContext) -> tuple[str, ...]:
-    """None where the configuration cannot be read: the first check says why."""
+    """Return the RPC URLs, none if the configuration is invalid.
+
+    The first check reports an invalid configuration.
+    """
     try:
         return case.config.chain.rpc_urls
     except EigenKmsError:

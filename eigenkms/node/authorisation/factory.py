@@ -1,4 +1,7 @@
-"""What a node's configuration says of who may have a key, put together: methods, pipeline, policy."""
+"""Construction of a node's policy from its configuration.
+
+Methods, pipeline, policy.
+"""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -18,37 +21,41 @@ from eigenkms.attestation.ecdsa import Ecdsa
 from eigenkms.attestation.interface import Method
 from eigenkms.attestation.jwks import KeySource
 from eigenkms.config.node import NodeConfig
+from eigenkms.config.sections import AttestationConfig, TokenServiceConfig
 from eigenkms.node.authorisation.pipeline import Authoriser
 from eigenkms.node.authorisation.policy import Policy
 from eigenkms.storage.replay_cache import ReplayCache
 from eigenkms.types import ClusterId
 
 
-def make_methods(config: NodeConfig) -> tuple[Method, ...]:
-    """The methods of ``config``, each once. Raises ``InputError`` for what cannot be used, such as a file of authorities."""
-    return tuple(_make_method(name, config) for name in dict.fromkeys(config.attestation_methods))
+def make_methods(attestation: AttestationConfig) -> tuple[Method, ...]:
+    """Return the enabled methods, each once.
+
+    Raises ``InputError`` for an unusable file of authorities.
+    """
+    return tuple(_make_method(name, attestation) for name in dict.fromkeys(attestation.methods))
 
 
-def _make_method(name: str, config: NodeConfig) -> Method:
+def _make_method(name: str, attestation: AttestationConfig) -> Method:
     if name == GCP.name:
-        support = config.attestation_gcp_support
-        return _tokens(GCP, config.attestation_gcp_issuer, config.attestation_gcp_keys, support, config)
+        return _make_token_method(GCP, attestation.gcp, attestation)
     if name == INTEL.name:
-        support = config.attestation_intel_support
-        return _tokens(INTEL, config.attestation_intel_issuer, config.attestation_intel_keys, support, config)
-    return Ecdsa(accept_reference=config.attestation_ecdsa_reference)
+        return _make_token_method(INTEL, attestation.intel, attestation)
+    return Ecdsa(accept_reference=attestation.ecdsa_reference)
 
 
-def _tokens(service: Service, issuer: str, url: str, support: tuple[str, ...], config: NodeConfig) -> Method:
-    assert config.attestation_project is not None, "NodeConfig has checked it"
+def _make_token_method(
+    service: Service, config: TokenServiceConfig, attestation: AttestationConfig
+) -> Method:
+    assert attestation.project is not None, "NodeConfig has checked it"
     expected = Expectations(
-        issuer=issuer,
-        project_id=config.attestation_project,
-        audiences=config.attestation_audiences,
-        min_swversion=config.attestation_min_swversion,
-        support=support,
+        issuer=config.issuer,
+        project_id=attestation.project,
+        audiences=attestation.audiences,
+        min_swversion=attestation.min_swversion,
+        support=config.support,
     )
-    return ConfidentialSpace(service, expected, KeySource(url, ca_file=config.attestation_ca))
+    return ConfidentialSpace(service, expected, KeySource(config.keys, ca_file=attestation.ca))
 
 
 @asynccontextmanager
@@ -59,8 +66,11 @@ async def open_authoriser(
     *,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Authoriser]:
-    """The pipeline that ``config`` describes, with its memory of used evidence in the data folder, whose lock the caller holds."""
-    methods = make_methods(config)
+    """Open the pipeline of ``config``, with its replay cache in the data folder.
+
+    The caller holds the folder's lock.
+    """
+    methods = make_methods(config.policy.attestation)
     spent = await trio.to_thread.run_sync(ReplayCache.open, config.data_dir)
     try:
         yield Authoriser(
@@ -70,7 +80,7 @@ async def open_authoriser(
             methods=methods,
             spent=spent,
             clock=clock,
-            app_rate=config.attestation_app_rate,
+            app_rate=config.policy.attestation.app_rate,
         )
     finally:
         with trio.CancelScope(shield=True):
@@ -81,9 +91,12 @@ async def open_authoriser(
 async def open_policy(
     config: NodeConfig, cluster: ClusterId, applications: Applications | None
 ) -> AsyncIterator[Policy]:
-    """The policy of ``config``. Raises ``InputError`` for the policy attested without ``applications``."""
-    if config.policy != "attested" or applications is None:
-        yield Policy(config.policy)
+    """Open the policy of ``config``.
+
+    Raises ``InputError`` for the policy attested without ``applications``.
+    """
+    if config.policy.mode != "attested" or applications is None:
+        yield Policy(config.policy.mode)
         return
     async with open_authoriser(config, cluster, applications) as authoriser:
-        yield Policy(config.policy, authoriser)
+        yield Policy(config.policy.mode, authoriser)

@@ -171,7 +171,7 @@ class Authoriser:
 
     def _check_rate(self, app_id: AppId) -> None:
         """Raise if the application takes more than its part of the memory, of the release log and of our time."""
-        if self._of_one.take(folded(app_id)):
+        if self._of_one.acquire(folded(app_id)):
             raise busy("too many requests for this application")
 
     def _remember(self, uses: list[TokenUse]) -> list[UseResult]:

@@ -23,7 +23,7 @@ class RateLimiter:
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def take(self, name: str) -> int:
+    def acquire(self, name: str) -> int:
         """Return 0 if the name may act now, else the whole seconds until it may."""
         now = self._clock()
         return math.ceil(self._buckets.get(name, now).try_take(now))

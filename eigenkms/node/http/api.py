@@ -6,13 +6,12 @@ From the policy on everything is what a request through libp2p meets; only what 
 """
 
 import importlib.resources
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, aclosing, contextmanager
 from typing import Final, Protocol, TypeVar
 
 import trio
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -24,13 +23,21 @@ from eigenkms.crypto.ibe_identities import identity_of
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.node.authorisation.policy import Policy
 from eigenkms.node.http import responses
-from eigenkms.node.http.errors import RETRY_SECONDS, ApiError, refused
+from eigenkms.node.http.error_handlers import EXCEPTION_HANDLERS
+from eigenkms.node.http.errors import (
+    ApiError,
+    busy,
+    no_version,
+    refused,
+    stack_not_supported,
+    too_large,
+    too_many,
+)
 from eigenkms.node.http.limits import ClientLimits, TooManyError
 from eigenkms.node.http.requests import (
     MAX_SECRETS_BODY,
     MAX_SIGN_BODY,
     BadRequestError,
-    SecretsRequest,
     read_secrets_request,
     read_sign_request,
 )
@@ -81,16 +88,18 @@ class KeyApi:
         self._openapi = importlib.resources.files(__package__).joinpath("openapi.json").read_bytes()
         self.app = Starlette(
             routes=[
-                Route("/pubkey", _Limited(self._room_for, self._pubkey), methods=["GET"]),
-                Route("/app/sign", _Limited(self._room_for, self._sign), methods=["POST"]),
-                Route("/secrets", _Limited(self._room_for, self._secrets), methods=["POST"]),
-                Route("/health", _Limited(self._room_for, self._health, probe=True), methods=["GET"]),
-                Route("/ready", _Limited(self._room_for, self._ready, probe=True), methods=["GET"]),
+                Route("/pubkey", _LimitedEndpoint(self._room_for, self._pubkey), methods=["GET"]),
+                Route("/app/sign", _LimitedEndpoint(self._room_for, self._sign), methods=["POST"]),
+                Route("/secrets", _LimitedEndpoint(self._room_for, self._secrets), methods=["POST"]),
+                Route("/health", _LimitedEndpoint(self._room_for, self._health, probe=True), methods=["GET"]),
+                Route("/ready", _LimitedEndpoint(self._room_for, self._ready, probe=True), methods=["GET"]),
                 Route(
-                    "/openapi.json", _Limited(self._room_for, self._description, probe=True), methods=["GET"]
+                    "/openapi.json",
+                    _LimitedEndpoint(self._room_for, self._description, probe=True),
+                    methods=["GET"],
                 ),
             ],
-            exception_handlers={ApiError: _say, HTTPException: _say_http, Exception: _say_internal},
+            exception_handlers=EXCEPTION_HANDLERS,
         )
         self.app.router.redirect_slashes = False
 
@@ -100,22 +109,22 @@ class KeyApi:
         del request
         held = self._versions.newest
         if held is None:
-            raise _no_version("no master key has been generated yet")
-        return _json(responses.pubkey_answer(self._operator, held.epoch.transcript))
+            raise no_version("no master key has been generated yet")
+        return responses.json_response(responses.pubkey_answer(self._operator, held.epoch.transcript))
 
     async def _health(self, request: Request) -> Response:
         del request
-        return _json(responses.encode_json({"status": "ok"}))
+        return responses.json_response(responses.encode_json({"status": "ok"}))
 
     async def _ready(self, request: Request) -> Response:
         del request
         reasons = list(self._not_ready())
         body = responses.encode_json({"ready": not reasons, "reasons": reasons})
-        return _json(body, status=503 if reasons else 200)
+        return responses.json_response(body, status=503 if reasons else 200)
 
     async def _description(self, request: Request) -> Response:
         del request
-        return _json(self._openapi)
+        return responses.json_response(self._openapi)
 
     # -- keys
 
@@ -136,11 +145,14 @@ class KeyApi:
             return responses.sign_answer(self._operator, bls.partial_sign(share, identity))
 
         released = IssueRequest(asked.app_id, 1, transcript, asked.reply_key)
-        return _json(await self._releaser.issue(released, grant, make, client=_client(request)))
+        return responses.json_response(
+            await self._releaser.issue(released, grant, make, client=_client(request))
+        )
 
     async def _secrets(self, request: Request) -> Response:
         asked = await self._read(request, MAX_SECRETS_BODY, read_secrets_request)
-        _check_no_stack(asked)
+        if asked.is_for_stack:
+            raise stack_not_supported()
         transcript, share = self._version(asked.attestation_time)
         client = _client(request)
         grant = await self._policy.authorise(asked, client=client, reference_nonce=asked.reference_nonce)
@@ -151,7 +163,7 @@ class KeyApi:
             return responses.secrets_answer(asked, release, bls.partial_sign(share, identity))
 
         released = IssueRequest(asked.key_id, asked.ciphertext_version, transcript, asked.reply_key)
-        return _json(await self._releaser.issue(released, grant, make, client=client))
+        return responses.json_response(await self._releaser.issue(released, grant, make, client=client))
 
     def _version(self, at: int) -> tuple[Transcript, SecretScalar]:
         """The newest version that I hold a share of; if there is one that was made up to the time ``at``, the newest of those.
@@ -161,7 +173,7 @@ class KeyApi:
         """
         held = [(each.epoch.transcript, each.share) for each in self._versions if each.share is not None]
         if not held:
-            raise _no_version("this operator holds no share of the master key yet")
+            raise no_version("this operator holds no share of the master key yet")
         made = [each for each in held if each[0].version <= at] if at else held
         return (made or held)[-1]
 
@@ -174,18 +186,18 @@ class KeyApi:
             with self.limits.room_for(client, probe=probe) as take:
                 yield take
         except TooManyError as error:
-            raise _too_many(error) from error
+            raise too_many(error) from error
 
     async def _read(self, request: Request, limit: int, read: Callable[[bytes], Read]) -> Read:
         """What ``read`` makes of the body, in a thread."""
         if int(request.headers.get("content-length", 0)) > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         body = bytearray()
         try:
             async with aclosing(request.stream()) as pieces:
                 async for piece in pieces:
                     if len(body) + len(piece) > limit:
-                        raise _too_large(limit)
+                        raise too_large(limit)
                     request.state.take(len(piece))
                     body += piece
         except ClientDisconnect as error:
@@ -200,7 +212,7 @@ class KeyApi:
             ) from error
 
 
-class _Limited:
+class _LimitedEndpoint:
     """An endpoint as an ASGI application: what is held for a request is held until its answer is written."""
 
     def __init__(self, room_for: "_RoomFor", endpoint: Endpoint, *, probe: bool = False) -> None:
@@ -223,7 +235,7 @@ class _Limited:
         except AttestationRefusedError as error:
             raise refused(error) from error
         except trio.TooSlowError as error:
-            raise _busy() from error
+            raise busy() from error
 
 
 class _RoomFor(Protocol):
@@ -232,77 +244,3 @@ class _RoomFor(Protocol):
 
 def _client(request: Request) -> str:
     return prefix_of(request.client.host) if request.client else ""
-
-
-def _check_no_stack(asked: SecretsRequest) -> None:
-    if asked.is_for_stack:
-        raise ApiError(
-            403,
-            "stack-not-supported",
-            "this network gives no keys to stacks: the platform that would vouch for them is not part of it",
-            hint="ask for an application, without stack_id",
-        )
-
-
-def _too_many(error: TooManyError) -> ApiError:
-    if error.everybody:
-        return _busy()
-    return ApiError(
-        429,
-        "too-many-requests",
-        "too many requests came from this address, or too large ones at once",
-        hint="ask less often",
-        retry_after=error.retry_after,
-    )
-
-
-def _busy() -> ApiError:
-    hint = "try again in a minute"
-    return ApiError(503, "busy", "this operator is busy", hint=hint, retry_after=RETRY_SECONDS)
-
-
-def _too_large(limit: int) -> ApiError:
-    return ApiError(413, "body-too-large", f"the body is larger than {limit} bytes")
-
-
-def _no_version(why: str) -> ApiError:
-    hint = "ask another operator, or later"
-    return ApiError(503, "no-version", why, hint=hint, retry_after=RETRY_SECONDS)
-
-
-# -- answers
-
-
-def _json(body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(body, status, headers, "application/json")
-
-
-async def _say(request: Request, error: Exception) -> Response:
-    del request
-    assert isinstance(error, ApiError)
-    told = {"code": error.code, "message": str(error), "hint": error.hint}
-    headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
-    if error.status == 429:
-        headers["connection"] = "close"  # who asks too often pays for a new one each time
-    return _json(responses.encode_json({"error": told}), status=error.status, headers=headers)
-
-
-async def _say_http(request: Request, error: Exception) -> Response:
-    """No such path, or not by this method."""
-    assert isinstance(error, HTTPException)
-    codes = {404: "not-found", 405: "method-not-allowed"}
-    known = ApiError(
-        error.status_code,
-        codes.get(error.status_code, "bad-request"),
-        "there is no such path" if error.status_code == 404 else "the path does not know that method",
-        hint="the paths are described in /openapi.json",
-    )
-    answer = await _say(request, known)
-    answer.headers.update(error.headers or {})
-    return answer
-
-
-async def _say_internal(request: Request, error: Exception) -> Response:
-    """The server logs ``error``; the requester learns nothing of it."""
-    del error
-    return await _say(request, ApiError(500, "internal", "this operator made a mistake"))

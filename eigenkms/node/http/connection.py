@@ -67,7 +67,7 @@ class Connection:
                 break
             self.h11.start_next_cycle()
             patience = self.limits.idle_seconds
-        await self._linger()
+        await self._drain()
 
     async def _next_request(self, seconds: float) -> h11.Request | None:
         """None at the end of the connection, or of our patience with it."""
@@ -131,7 +131,7 @@ class Connection:
             log.exception("%s %s", scope["method"], scope["path"])
             await self.refuse(500)
 
-    async def _linger(self) -> None:
+    async def _drain(self) -> None:
         """Read on for a moment: closing with unread bytes would take the answer away from whoever still sends."""
         self.place.turn(PlaceUse.IDLE)
         with trio.move_on_after(self.limits.linger_seconds):

@@ -143,7 +143,7 @@ class ClientLimits:
 
         Raises ``TooManyError``.
         """
-        retry_after = (self.probes if probe else self.keys).take(client)
+        retry_after = (self.probes if probe else self.keys).acquire(client)
         if retry_after:
             raise TooManyError(everybody=False, retry_after=retry_after)
         # A probe is answered whatever else its client has under way: it holds nothing.

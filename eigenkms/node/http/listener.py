@@ -42,13 +42,13 @@ class ApiListener:
     ) -> None:
         """Serve ``app`` until cancelled; started with the binding. Raises ``InputError`` if it cannot listen."""
         config = self._config
-        if config.http_listen is None:
+        if config.http.listen is None:
             task_status.started(None)
             return
         tls = None
-        if config.http_certificate is not None and config.http_key is not None:
-            tls = TlsFiles(config.http_certificate, config.http_key)
-        bound = await bind(config.http_listen, tls)
+        if config.http.certificate is not None and config.http.key is not None:
+            tls = TlsFiles(config.http.certificate, config.http.key)
+        bound = await bind(config.http.listen, tls)
         self.certificate_end = bound.certificate_end
         log.info("HTTP API at %s", bound.url, extra={"fields": {"event": "http", "url": bound.url}})
         self._warn_if_expired()
@@ -58,18 +58,18 @@ class ApiListener:
 
     @property
     def _limits(self) -> ServerLimits:
-        connections = self._config.http_connections
+        connections = self._config.http.connections
         return ServerLimits(
             connections=connections,
             connections_of_one=max(1, connections // 4),
-            accepts_of_one=max(ACCEPTS_OF_ONE, 2 * self._config.http_rate),
+            accepts_of_one=max(ACCEPTS_OF_ONE, 2 * self._config.http.rate),
         )
 
     def _warn_if_expired(self) -> None:
         if self.certificate_end is not None and self.certificate_end <= datetime.now(UTC):
             log.warning(
                 "certificate %s expired on %s: clients refuse it",
-                self._config.http_certificate,
+                self._config.http.certificate,
                 f"{self.certificate_end:%Y-%m-%d}",
             )
 

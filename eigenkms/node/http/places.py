@@ -68,7 +68,7 @@ class ConnectionPlaces:
         return len(self._held)
 
     @contextmanager
-    def take(self, client: str) -> Iterator[Place | None]:
+    def reserve(self, client: str) -> Iterator[Place | None]:
         """A place until the block ends, or until a newcomer gets it: its ``scope`` is cancelled then. None if there is none."""
         place = Place(client) if self._has_room(client) else None
         if place is None:

@@ -2,11 +2,13 @@
 
 import base64
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
+from starlette.responses import Response
 
 from eigenkms.applications import AppRelease
 from eigenkms.node.http.requests import SecretsRequest
@@ -14,7 +16,13 @@ from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
 
 
+def json_response(body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return an answer with a body of JSON."""
+    return Response(body, status, headers, "application/json")
+
+
 def encode_json(value: Any) -> bytes:
+    """Encode a value without spaces."""
     return json.dumps(value, separators=(",", ":")).encode()
 
 

@@ -42,18 +42,18 @@ class HttpServer:
     ) -> None:
         """Until cancelled; closes the listeners."""
         async with trio.open_nursery() as nursery:
-            await nursery.start(trio.serve_listeners, self._welcome, listeners)
+            await nursery.start(trio.serve_listeners, self._accept, listeners)
             task_status.started()
 
-    async def _welcome(self, stream: Stream) -> None:
+    async def _accept(self, stream: Stream) -> None:
         transport: Any = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
         try:
             peer, here = transport.socket.getpeername(), transport.socket.getsockname()
             client = prefix_of(peer[0])
-            if self._accepts.take(client):
+            if self._accepts.acquire(client):
                 log.debug("HTTP connection of %s refused: too many in a short time", client)
                 return
-            with self.places.take(client) as place:
+            with self.places.reserve(client) as place:
                 if place is None:
                     log.debug("HTTP connection of %s refused: too many", client)
                     return

@@ -1,4 +1,6 @@
-"""The monitoring listener: health and status for the operator and its programs, read-only, on this machine by default.
+"""The monitoring listener.
+
+Health and status for the operator and its programs, read-only, on this machine by default.
 
 It is another listener than the HTTP API's, since it says more than strangers need: where peers are, which RPC answers. It has no
 login and no TLS, so it belongs on a loopback address or in a network of one's own. A browser on the operator's machine may be led
@@ -25,6 +27,7 @@ from eigenkms.node.http.connection import App
 from eigenkms.node.http.limits import ServerLimits
 from eigenkms.node.http.listener import bind
 from eigenkms.node.http.server import HttpServer
+from eigenkms.node.monitor.operator_status import OperatorStatus
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +45,7 @@ class MonitorApi:
     def __init__(
         self,
         *,
-        status: Callable[[], Mapping[str, object]],
+        status: Callable[[], OperatorStatus],
         not_ready: Callable[[], Sequence[str]],
         names: Collection[str] = (),
         routes: Sequence[BaseRoute] = (),
@@ -68,7 +71,7 @@ class MonitorApi:
         return answer({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
 
     async def _tell_status(self, _: Request) -> Response:
-        return answer(self._status())
+        return answer(self._status().to_json())
 
 
 def answer(fields: Mapping[str, object], *, status: int = 200) -> Response:
@@ -112,7 +115,10 @@ async def serve_monitor(
     app: App,
     task_status: trio.TaskStatus[str | None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Until cancelled, if there is to be a listener; started with its URL. Raises ``InputError`` if it cannot listen."""
+    """Serve until cancelled, if there is to be a listener; started with its URL.
+
+    Raises ``InputError`` if it cannot listen.
+    """
     if address is None:
         task_status.started(None)
         return

@@ -1,10 +1,10 @@
-"""The canary: a periodic test that the quorum can decrypt a fresh ciphertext now.
+"""The canary: periodic trial decryptions through the quorum.
 
-Each time it is a fresh identity, to which something is encrypted under the master public key. The holders of the newest version are
-asked for their partial signatures of it, and t of them must give the key that opens it. All that an application's decryption needs
-is tried by that, except what decides whether *this* requester may have *that* key: the policy, and the HTTP API.
+Each probe encrypts a secret to a fresh identity under the master public key. It requests partial signatures of that identity from
+the holders of the newest version, and t of them must give the key that opens the secret. A probe covers everything that an
+application's decryption needs, except the policy and the HTTP API, which decide whether a requester may have a key.
 
-The other side of it answers members and holders alone, a few times a minute each.
+The node also answers probes, of members and holders alone, a few times a minute each.
 """
 
 import hmac
@@ -31,7 +31,7 @@ from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.canary_request import CanaryRequest, decode_canary_request
 from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.protocols.wire.transcript import Transcript
-from eigenkms.types import ClusterId, OperatorAddress
+from eigenkms.types import ClusterId, OperatorAddress, to_hex
 
 if TYPE_CHECKING:
     from eigenkms.p2p.host import Host
@@ -40,12 +40,12 @@ log = logging.getLogger(__name__)
 
 ANSWER_SECONDS: Final = 5.0
 AGAIN_SECONDS: Final = 2.0
-"""After a failure it is tried once more before it is called one: a version may just have changed."""
+"""Delay before a failed probe is repeated once, in seconds: a version may just have changed."""
 FIRST_SECONDS: Final = 5.0
-"""From the start, while operators find each other."""
+"""Delay of the first probe, in seconds, while operators connect."""
 RATE: Final = 0.2
 BURST: Final = 4
-"""Answers a second to each operator, and at once."""
+"""Answers a second to each operator, and answers at once."""
 _SIGNATURE_SIZE: Final = 48
 
 Signatures = Mapping[OperatorAddress, bytes]
@@ -54,8 +54,11 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class CanaryResult:
-    """``at`` is unix time, ``seconds`` until the secret was open again; ``silent`` and ``false`` are who did not answer, and who
-    answered with something else than its share gives.
+    """The outcome of one probe.
+
+    ``at`` is unix time; ``seconds`` is the time until the secret was open.
+
+    ``unresponsive`` operators gave no signature; ``invalid`` ones gave a signature that their share does not give.
     """
 
     ok: bool
@@ -64,13 +67,12 @@ class CanaryResult:
     version: int
     answered: int
     asked: int
-    silent: tuple[OperatorAddress, ...] = ()
-    false: tuple[OperatorAddress, ...] = ()
+    unresponsive: tuple[OperatorAddress, ...] = ()
+    invalid: tuple[OperatorAddress, ...] = ()
     reason: str | None = None
 
-    @property
-    def fields(self) -> dict[str, object]:
-        """As the status shows it."""
+    def to_json(self) -> dict[str, object]:
+        """Return the object that the status and the log show."""
         return {
             "ok": self.ok,
             "at": round(self.at, 3),
@@ -78,16 +80,17 @@ class CanaryResult:
             "version": self.version,
             "answered": self.answered,
             "asked": self.asked,
-            "silent": ["0x" + operator.hex() for operator in self.silent],
-            "false": ["0x" + operator.hex() for operator in self.false],
+            "silent": [to_hex(operator) for operator in self.unresponsive],
+            "false": [to_hex(operator) for operator in self.invalid],
             "reason": self.reason,
         }
 
 
 class Canary:
-    """Both sides of it at one node: ``run`` sings, ``answer`` helps others. ``every`` is in seconds, 0 for never.
+    """Both sides at one node: ``run`` probes, ``answer`` serves the probes of others.
 
-    ``result`` is that of the last time, None before the first; ``sung`` and ``failed`` count since the start.
+    ``every`` is in seconds, 0 for never. ``result`` is that of the last probe, None before the first. ``runs`` and ``failed`` count
+    since the start.
     """
 
     def __init__(
@@ -102,12 +105,15 @@ class Canary:
         self._working = trio.CapacityLimiter(1)
         self._failures_in_row = 0
         self.result: CanaryResult | None = None
-        self.sung = self.failed = 0
+        self.runs = self.failed = 0
 
     # -- for others ------------------------------------------------------------------------------------------
 
     async def answer(self, asker: OperatorAddress, body: bytes) -> bytes:
-        """A partial signature of the canary's identity. Raises ``RpcRefusal``, ``MalformedError``."""
+        """Return a partial signature of the probe's identity.
+
+        Raises ``RpcRefusal``, ``MalformedError``.
+        """
         request = decode_canary_request(body)
         if request.cluster != self._cluster:
             raise RpcRefusal("wrong-cluster", "this operator serves another cluster")
@@ -118,36 +124,39 @@ class Canary:
             raise RpcRefusal("not-a-member", "the asker is no operator of the set, nor of that version")
         if held.share is None:
             raise RpcRefusal("no-share", "this operator holds no share of that key version")
-        if wait := self._rates.take(asker.hex()):
+        if wait := self._rates.acquire(asker.hex()):
             raise RpcRefusal("busy", f"ask again in {wait} s")
         return await self._thread(bls.partial_sign, held.share, request.identity)
 
     # -- for this node ---------------------------------------------------------------------------------------
 
     async def run(self, host: "Host") -> None:
-        """Sing until cancelled."""
+        """Probe until cancelled."""
         if not self._every:
             return
         await trio.sleep(min(FIRST_SECONDS, self._every))
         while True:
             pause = min(FIRST_SECONDS, self._every)
             if (held := self._versions.newest) is not None:
-                self._take(await self._persistently(host, held))
+                self._record(await self._probe_with_retry(host, held))
                 pause = self._every * random.uniform(0.9, 1.1)  # noqa: S311 - keeps operators out of step
             await trio.sleep(pause)
 
-    async def _persistently(self, host: "Host", held: HeldVersion) -> CanaryResult:
-        result = await self.sing(host, held)
+    async def _probe_with_retry(self, host: "Host", held: HeldVersion) -> CanaryResult:
+        result = await self.probe_once(host, held)
         if result.ok:
             return result
         await trio.sleep(AGAIN_SECONDS)
-        return await self.sing(host, self._versions.newest or held)
+        return await self.probe_once(host, self._versions.newest or held)
 
-    def _take(self, result: CanaryResult) -> None:
-        """Keep it, and tell of changes: a failure at the 1st, 2nd, 4th, 8th … time in a row, and when it is over."""
-        fields = {"event": "canary", **result.fields}
+    def _record(self, result: CanaryResult) -> None:
+        """Keep the result, and log changes.
+
+        The 1st, 2nd, 4th, 8th … failure in a row, and the recovery.
+        """
+        fields = {"event": "canary", **result.to_json()}
         self.result = result
-        self.sung += 1
+        self.runs += 1
         if result.ok:
             if self._failures_in_row:
                 log.info("a trial decryption works again", extra={"fields": fields})
@@ -158,8 +167,8 @@ class Canary:
         if not self._failures_in_row & (self._failures_in_row - 1):
             log.warning("a trial decryption failed: %s", result.reason, extra={"fields": fields})
 
-    async def sing(self, host: "Host", held: HeldVersion) -> CanaryResult:
-        """Once, through all holders of one version."""
+    async def probe_once(self, host: "Host", held: HeldVersion) -> CanaryResult:
+        """Probe once, through all holders of one version."""
         at, begun = time.time(), trio.current_time()
         transcript = held.epoch.transcript
         request = CanaryRequest(self._cluster, transcript.hash, os.urandom(32))
@@ -174,7 +183,7 @@ class Canary:
                 await trial.enough.wait()
                 if await self._thread(trial.opens, dict(trial.signatures)):
                     took = trio.current_time() - begun
-        await self._thread(trial.find_false)
+        await self._thread(trial.find_invalid)
         if took is None and await self._thread(trial.opens, trial.good):
             took = trio.current_time() - begun
         return CanaryResult(
@@ -184,8 +193,8 @@ class Canary:
             version=int(transcript.version),
             answered=len(trial.signatures),
             asked=len(others) + (held.share is not None),
-            silent=tuple(operator for operator in others if operator not in trial.signatures),
-            false=trial.false,
+            unresponsive=tuple(operator for operator in others if operator not in trial.signatures),
+            invalid=trial.invalid,
             reason=None if took is not None else trial.reason,
         )
 
@@ -195,7 +204,10 @@ class Canary:
     async def _ask_all(
         self, host: "Host", operators: Sequence[OperatorAddress], trial: "CanaryProbe"
     ) -> None:
-        """Ask them at the same time. The trial waits for nobody once all have answered or failed."""
+        """Query all operators at the same time.
+
+        The probe stops waiting once all have answered or failed.
+        """
         async with trio.open_nursery() as nursery:
             for operator in operators:
                 nursery.start_soon(self._ask, host, operator, trial)
@@ -203,7 +215,7 @@ class Canary:
 
     async def _ask(self, host: "Host", operator: OperatorAddress, trial: "CanaryProbe") -> None:
         try:
-            trial.take(operator, await self._signature_of(host, operator, trial.request))
+            trial.add_signature(operator, await self._signature_of(host, operator, trial.request))
         except EigenKmsError as error:
             trial.failures[operator] = str(error)
 
@@ -220,24 +232,27 @@ class Canary:
 
 
 class CanaryProbe:
-    """One song: what was encrypted, and what the others gave to open it. All but ``take`` costs pairings."""
+    """One probe: the encrypted secret, and the signatures to open it.
+
+    All methods but ``add_signature`` cost pairings.
+    """
 
     def __init__(self, request: CanaryRequest, transcript: Transcript) -> None:
         self.request = request
         self.transcript = transcript
         self.signatures: dict[OperatorAddress, bytes] = {}
         self.failures: dict[OperatorAddress, str] = {}
-        self.false: tuple[OperatorAddress, ...] = ()
+        self.invalid: tuple[OperatorAddress, ...] = ()
         self.enough = trio.Event()
         self._c1, self._shared = ibe.encapsulate(request.identity, transcript.mpk, os.urandom)
 
-    def take(self, operator: OperatorAddress, signature: bytes) -> None:
+    def add_signature(self, operator: OperatorAddress, signature: bytes) -> None:
         self.signatures[operator] = signature
         if len(self.signatures) >= self.transcript.threshold:
             self.enough.set()
 
     def opens(self, signatures: Signatures) -> bool:
-        """Whether t of the signatures give the key that opens what was encrypted."""
+        """Return whether t of the signatures give the key that opens the secret."""
         chosen = dict(islice(signatures.items(), self.transcript.threshold))
         if len(chosen) < self.transcript.threshold:
             return False
@@ -249,24 +264,27 @@ class CanaryProbe:
             return False
         return hmac.compare_digest(ibe.decapsulate(key, self._c1), self._shared)
 
-    def find_false(self) -> None:
-        """Put aside, in ``false``, what is not what its operator's share gives; two pairings if nothing is."""
+    def find_invalid(self) -> None:
+        """Set ``invalid`` to the operators whose signature is not that of their share.
+
+        It costs two pairings if there are none.
+        """
         held = list(self.signatures)
         items = [(self.signatures[operator], self.transcript.public_share(operator)) for operator in held]
         wrong = bls.verify_partials(self.request.identity, items, os.urandom) if items else ()
-        self.false = tuple(held[index] for index in wrong)
+        self.invalid = tuple(held[index] for index in wrong)
 
     @property
     def good(self) -> dict[OperatorAddress, bytes]:
-        """The signatures that are not false."""
-        return {o: signature for o, signature in self.signatures.items() if o not in self.false}
+        """Return the valid signatures."""
+        return {o: signature for o, signature in self.signatures.items() if o not in self.invalid}
 
     @property
     def reason(self) -> str:
-        """Why it did not open."""
+        """Return why the secret did not open."""
         of = len(self.transcript.recipients.addresses)
         text = (
             f"{len(self.good)} good partial signatures of {of} operators, {self.transcript.threshold} needed"
         )
-        why = "; ".join(f"0x{o.hex()[:8]}…: {said[:100]}" for o, said in sorted(self.failures.items())[:4])
+        why = "; ".join(f"{to_hex(o)[:10]}…: {said[:100]}" for o, said in sorted(self.failures.items())[:4])
         return f"{text} ({why})" if why else text

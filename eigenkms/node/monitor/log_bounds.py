@@ -1,4 +1,4 @@
-"""How much of a node's log strangers can write: of each line in the code some records a minute, of the rest their number.
+"""A bound on the log lines that strangers can cause.
 
 A request that fails, a made-up application or a slow client may be worth a line, and strangers can bring about any number of them.
 So each place in the code that they reach writes ``LINES`` records a minute. Those beyond are written at debug level and counted,
@@ -30,7 +30,6 @@ REACHED: Final = (
     "eigenkms.p2p.rpc.server",
     "eigenkms.p2p.rpc.client",
     "eigenkms.p2p.swarm",
-    "eigenkms.p2p.gossip",
 )
 """Loggers of what strangers can bring about."""
 
@@ -43,7 +42,10 @@ class _Minute:
 
 
 class LineBounds(logging.Filter):
-    """A filter of loggers, not of handlers, so that all handlers see the same. ``clock`` is in seconds, monotonic."""
+    """A filter of loggers, so that all handlers see the same.
+
+    ``clock`` is in seconds, monotonic.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -51,7 +53,10 @@ class LineBounds(logging.Filter):
         self._minutes: dict[tuple[str, int], _Minute] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Pass a record, or what is left of it. Any thread's; two at the same moment may both be the last one."""
+        """Pass a record, or what is left of it.
+
+        Any thread's; two at the same moment may both be the last one.
+        """
         if record.levelno < logging.INFO:
             return True
         now, place = self._clock(), (record.name, record.lineno)

@@ -1,218 +1,283 @@
-"""What the operator's page shows beside the public status: one dictionary of plain values (docs/monitoring.md).
+"""The status that a node's operator sees.
 
-Everything is as this node sees it. Texts that come from others are cut, and nothing in here is secret.
+The public one, and details of RPCs, versions, session and members.
+
+Everything is as this node sees it. Texts that come from others are cut, and nothing in it is secret. ``OperatorStatus.to_json`` is
+the one place that writes ``/status.json`` (docs/monitoring.md).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
-
-import trio
+from typing import Final
 
 from eigenkms import __version__
-from eigenkms.chain.boundaries import BoundaryStatistics, newest_boundary
-from eigenkms.config.node import NodeConfig
-from eigenkms.node.engine.engine import Engine
-from eigenkms.node.key_versions import HeldVersion, Versions
-from eigenkms.node.monitor.health import HealthInput, judge
-from eigenkms.node.monitor.recent_warnings import RecentWarnings
-from eigenkms.node.network.peer_book import PeerBook, PeerEntry
-from eigenkms.node.network.ping import PeerPinger
-from eigenkms.protocols.ceremony.ceremony import Ceremony
-from eigenkms.protocols.ceremony.session_progress import SessionStep
-from eigenkms.types import OperatorAddress
-
-if TYPE_CHECKING:
-    from eigenkms.p2p.host import Host
+from eigenkms.chain.config import ChainConfig
+from eigenkms.chain.provider import ProviderStatus
+from eigenkms.config.sections import SessionConfig
+from eigenkms.node.monitor.canary import CanaryResult
+from eigenkms.node.monitor.health import HealthVerdict
+from eigenkms.node.monitor.recent_warnings import RecentWarning
+from eigenkms.node.network.ping import PingResult
+from eigenkms.p2p.identity import PeerId
+from eigenkms.protocols.ceremony.session_progress import CeremonyStatus, SessionStep
+from eigenkms.protocols.wire.session import Session
+from eigenkms.protocols.wire.transcript import Transcript
+from eigenkms.public_status import Json, PublicStatus, hex_list
+from eigenkms.types import OperatorAddress, to_hex
 
 SCHEMA: Final = 2
-"""Of ``/status.json``: raised when a field goes or changes its meaning, not when one is added."""
+"""Version of ``/status.json``: raised when a field is removed or changes its meaning, not when one is added."""
 MAX_TEXT: Final = 200
 MAX_ADDRESSES: Final = 8
-MAX_SHOWN_VERSIONS: Final = 20
 _AFTER_DEALING: Final = ("prepared", "committed", "certified")
-"""Steps that take the one before them."""
+"""Steps that need the step before them."""
 
 
-@dataclass(frozen=True)
-class OperatorStatus:
-    """Reads the parts of one node."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RpcPoolStatus:
+    """The RPC providers, with their disagreements.
 
-    config: NodeConfig
-    peers: PeerBook
-    versions: Versions
-    engine: Engine
-    pulse: PeerPinger
-    recent: RecentWarnings
-    started_at: float
-    """On trio's clock."""
+    ``split`` states what each returns of one block, while they are on different forks.
+    """
 
-    def fields(
-        self,
-        public: Mapping[str, object],
-        not_ready: list[str],
-        follower: BoundaryStatistics,
-        host: "Host",
-    ) -> dict[str, object]:
-        """What is added to ``public``; ``not_ready`` tells why keys cannot be served."""
-        now = trio.current_time()
-        connected = host.connected()
-        members = [self._member(entry, connected, now) for entry in self.peers.entries()]
-        health, reasons = judge(self._seen(public, not_ready, follower, members))
-        ceremony = self.engine.newest
+    providers: tuple[ProviderStatus, ...]
+    disagreements: int
+    split: str | None
+
+    def to_json(self) -> Json:
+        """Return the fields of ``/status.json``; a provider's URL has no secret part."""
         return {
-            "schema": SCHEMA,
-            "health": health,
-            "reasons": reasons,
-            "software": __version__,
-            "uptime_seconds": round(now - self.started_at, 1),
-            "chain": self._chain(),
-            "next_boundary": self._next_boundary(follower, now),
-            "versions": [self._version(held) for held in reversed(list(self.versions)[-MAX_SHOWN_VERSIONS:])],
-            "ceremony": None if ceremony is None else self._ceremony(ceremony),
-            "members": members,
-            "warnings": [
-                {"time": round(w.at, 3), "level": w.level, "message": w.message, "count": w.count}
-                for w in reversed(self.recent.list())
-            ],
+            "rpc": [_provider_json(each) for each in self.providers],
+            "rpc_disagreements": self.disagreements,
+            "rpc_split": self.split,
         }
 
-    def _seen(
-        self,
-        public: Mapping[str, object],
-        not_ready: list[str],
-        follower: BoundaryStatistics,
-        members: list[dict[str, object]],
-    ) -> HealthInput:
-        newest, ceremony = self.versions.newest, self.engine.newest
-        holders = frozenset() if newest is None else frozenset(newest.epoch.transcript.recipients.addresses)
-        there = {m["operator"] for m in members if m["me"] or m["proven"]}
-        status = (
-            None if ceremony is None or not self._should_be_over(ceremony, follower) else ceremony.status()
-        )
-        error, unanchored = public.get("chain_error"), public.get("anchor_error")
-        return HealthInput(
-            not_ready=tuple(not_ready),
-            member=any(m["me"] and not m["former"] for m in members),
-            share=bool(public.get("share")) or newest is None,
-            away=tuple(str(m["operator"]) for m in members if not (m["me"] or m["proven"] or m["former"])),
-            outdated=_texts(public.get("outdated")),
-            operators=sum(1 for m in members if not m["former"]),
-            holders=sum(1 for holder in holders if _hex(holder) in there),
-            threshold=0 if newest is None else newest.epoch.transcript.threshold,
-            phase=None if status is None else status.phase,
-            chain_error=error if isinstance(error, str) else None,
-            accused=tuple(str(m["operator"]) for m in members if m["evidence"] and not m["former"]),
-            anchor_error=unanchored if isinstance(unanchored, str) else None,
-            canary=public.get("canary"),
-            providers=public.get("rpc"),
-            stale=bool(public.get("chain_stale")),
-        )
 
-    def _should_be_over(self, ceremony: Ceremony, follower: BoundaryStatistics) -> bool:
-        """Half an interval after its boundary; one that a later boundary left behind is judged no more."""
-        head, interval = 0 if follower.head is None else follower.head.number, self.config.interval_blocks
-        return interval <= 2 * (head - ceremony.session.boundary.number) < 2 * interval
+def _provider_json(provider: ProviderStatus) -> Json:
+    return {
+        "endpoint": provider.endpoint,
+        "state": provider.state.value,
+        "in_use": provider.in_use,
+        "last_error": provider.last_error,
+        "latency_ms": _milliseconds(provider.latency),
+        "head": None if provider.head is None else provider.head.number,
+    }
 
-    def _chain(self) -> dict[str, object]:
-        config = self.config
-        return {
-            "id": config.chain_id,
-            "avs": _hex(config.avs),
-            "operator_set": config.operator_set_id,
-            "finality": str(config.finality),
-            "interval_blocks": config.interval_blocks,
-            "block_seconds": config.block_seconds,
-        }
 
-    def _next_boundary(self, follower: BoundaryStatistics, now: float) -> dict[str, object] | None:
-        """By the expected time between blocks, from when the head was first seen; never below 0."""
-        if follower.head is None or follower.head_at is None:
-            return None
-        head, interval = follower.head.number, self.config.interval_blocks
-        block = newest_boundary(head, interval) + interval
-        seconds = (block - head) * self.config.block_seconds - (now - follower.head_at)
-        return {"block": block, "blocks": block - head, "seconds": round(max(0.0, seconds), 1)}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NextBoundary:
+    """The next boundary.
 
-    def _version(self, held: HeldVersion) -> dict[str, object]:
-        transcript, certificate = held.epoch.transcript, held.epoch.certificate
-        recipients = transcript.recipients
+    Its number, the blocks until it, and the expected seconds until it, never below 0.
+    """
+
+    block: int
+    blocks: int
+    seconds: float
+
+    def to_json(self) -> Json:
+        """Return the object of ``/status.json``."""
+        return {"block": self.block, "blocks": self.blocks, "seconds": round(self.seconds, 1)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionStatus:
+    """A key version that is held.
+
+    ``served``: recipients that its dealings have a share for, None if they are not held.
+    """
+
+    transcript: Transcript
+    signers: int
+    served: int | None
+    has_share: bool
+
+    def to_json(self) -> Json:
+        """Return the object of ``/status.json``."""
+        transcript = self.transcript
         return {
             "version": int(transcript.version),
             "transcript": transcript.hash.hex(),
             "block": transcript.boundary.number,
-            "block_hash": "0x" + transcript.boundary.hash.hex(),
+            "block_hash": to_hex(transcript.boundary.hash),
             "source": transcript.source_version,
             "mpk": transcript.mpk.hex(),
-            "operators": len(recipients),
+            "operators": len(transcript.recipients),
             "threshold": transcript.threshold,
-            "signers": len(certificate.signers(recipients)),
-            "served": self.engine.served(transcript),
-            "share": held.share is not None,
+            "signers": self.signers,
+            "served": self.served,
+            "share": self.has_share,
         }
 
-    def _ceremony(self, ceremony: Ceremony) -> dict[str, object]:
-        status, session = ceremony.status(), ceremony.session
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CeremonyDetails:
+    """The session of the newest boundary, with its steps."""
+
+    session: Session
+    is_rotation: bool
+    status: CeremonyStatus
+    steps: tuple[SessionStep, ...]
+
+    def to_json(self) -> Json:
+        """Return the object of ``/status.json``."""
+        session, status = self.session, self.status
         return {
             "session": session.id.hex(),
-            "kind": "rotation" if ceremony.is_rotation else "genesis",
+            "kind": "rotation" if self.is_rotation else "genesis",
             "block": session.boundary.number,
             "phase": status.phase,
             "view": status.view,
             "operators": session.n,
             "threshold": session.threshold,
             "source": status.source,
-            "steps": _steps(ceremony.progress(), certified=status.phase == "certified"),
+            "steps": list(self._steps()),
         }
 
-    def _member(self, entry: PeerEntry, connected: frozenset[object], now: float) -> dict[str, object]:
-        beat, me = self.pulse.result_of(entry.operator), entry.operator == self.config.operator
-        here = entry.peer in connected
-        return {
-            "operator": _hex(entry.operator),
-            "me": me,
-            "former": entry.former,
-            "peer": None if entry.peer is None else str(entry.peer),
-            "socket": _cut(entry.socket),
-            "addresses": [_cut(a) for a in (self.config.announce if me else entry.addresses)[:MAX_ADDRESSES]],
-            "connected": here,
-            "proven": here and entry.proven,
-            "latency_ms": None if beat.latency is None else round(1000 * beat.latency, 1),
-            "seen_seconds": None if beat.seen_at is None else round(now - beat.seen_at, 1),
-            "failures": beat.failures,
-            "evidence": self.engine.accused.get(entry.operator, 0),
-        }
+    def _steps(self) -> Iterator[Json]:
+        """Return each step with its state.
 
-
-def _steps(steps: tuple[SessionStep, ...], *, certified: bool) -> list[dict[str, object]]:
-    """Each with its state: whatever was seen of it, a step is done if somebody has gone on to vote."""
-    behind = max((i for i, step in enumerate(steps) if step.done and step.name in _AFTER_DEALING), default=0)
-    shown: list[dict[str, object]] = []
-    going_on = True
-    for i, step in enumerate(steps):
-        enough = len(step.done) >= step.needed
-        done = certified or i < behind or enough
-        state = "done" if done else "current" if going_on else "waiting"
-        going_on = going_on and done
-        shown.append(
-            {
-                "name": step.name,
-                "state": state,
-                "done": len(step.done),
-                "of": len(step.expected),
-                "needed": step.needed,
-                "missing": [_hex(a) for a in step.missing],
-            }
+        A step is done, whatever was seen of it, if an operator has voted in a later one.
+        """
+        steps, certified = self.steps, self.status.phase == "certified"
+        behind = max(
+            (i for i, step in enumerate(steps) if step.done and step.name in _AFTER_DEALING), default=0
         )
-    return shown
+        is_current = True
+        for i, step in enumerate(steps):
+            done = certified or i < behind or len(step.done) >= step.needed
+            yield _step_json(step, "done" if done else "current" if is_current else "waiting")
+            is_current = is_current and done
 
 
-def _hex(address: OperatorAddress | bytes) -> str:
-    return "0x" + address.hex()
+def _step_json(step: SessionStep, state: str) -> Json:
+    return {
+        "name": step.name,
+        "state": state,
+        "done": len(step.done),
+        "of": len(step.expected),
+        "needed": step.needed,
+        "missing": hex_list(step.missing),
+    }
 
 
-def _texts(value: object) -> tuple[str, ...]:
-    return tuple(str(item) for item in value) if isinstance(value, list) else ()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberStatus:
+    """An operator as this node sees it.
+
+    ``is_former``: it left the set and holds the newest version.
+
+    ``is_proven``: the connected peer has proved to be the operator. ``seen_seconds``: time since its last answer to a ping.
+    """
+
+    operator: OperatorAddress
+    is_self: bool
+    is_former: bool
+    peer: PeerId | None
+    socket: str
+    addresses: tuple[str, ...]
+    is_connected: bool
+    is_proven: bool
+    ping: PingResult
+    seen_seconds: float | None
+    evidence: int
+
+    @property
+    def is_there(self) -> bool:
+        """Return whether the operator can be reached.
+
+        This node, or a peer that has proved who it is.
+        """
+        return self.is_self or self.is_proven
+
+    def to_json(self) -> Json:
+        """Return the object of ``/status.json``."""
+        return {
+            "operator": to_hex(self.operator),
+            "me": self.is_self,
+            "former": self.is_former,
+            "peer": None if self.peer is None else str(self.peer),
+            "socket": _cut(self.socket),
+            "addresses": [_cut(address) for address in self.addresses[:MAX_ADDRESSES]],
+            "connected": self.is_connected,
+            "proven": self.is_proven,
+            "latency_ms": _milliseconds(self.ping.latency),
+            "seen_seconds": None if self.seen_seconds is None else round(self.seen_seconds, 1),
+            "failures": self.ping.failures,
+            "evidence": self.evidence,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeDetails:
+    """Details of a running node, for its operator alone."""
+
+    health: HealthVerdict
+    uptime_seconds: float
+    chain: ChainConfig
+    session: SessionConfig
+    next_boundary: NextBoundary | None
+    versions: tuple[VersionStatus, ...]
+    """The newest first."""
+    ceremony: CeremonyDetails | None
+    members: tuple[MemberStatus, ...]
+    warnings: tuple[RecentWarning, ...]
+    """The newest first."""
+
+    def to_json(self) -> Json:
+        """Return the fields of ``/status.json``."""
+        return {
+            "schema": SCHEMA,
+            "health": self.health.word,
+            "reasons": list(self.health.reasons),
+            "software": __version__,
+            "uptime_seconds": round(self.uptime_seconds, 1),
+            "chain": self._chain(),
+            "next_boundary": None if self.next_boundary is None else self.next_boundary.to_json(),
+            "versions": [version.to_json() for version in self.versions],
+            "ceremony": None if self.ceremony is None else self.ceremony.to_json(),
+            "members": [member.to_json() for member in self.members],
+            "warnings": [warning.to_json() for warning in self.warnings],
+        }
+
+    def _chain(self) -> Json:
+        return {
+            "id": self.chain.chain_id,
+            "avs": to_hex(self.chain.avs),
+            "operator_set": self.chain.operator_set_id,
+            "finality": str(self.chain.finality),
+            "interval_blocks": self.session.interval_blocks,
+            "block_seconds": self.session.block_seconds,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorStatus:
+    """The whole status of a node.
+
+    ``rpc`` is None without a pool, ``canary`` before the first probe.
+    """
+
+    public: PublicStatus
+    rpc: RpcPoolStatus | None
+    canary: CanaryResult | None
+    details: NodeDetails
+
+    def to_json(self) -> Json:
+        """Return ``/status.json``.
+
+        The public status, with the whole result of the canary, and the rest.
+        """
+        return {
+            **self.public.to_json(),
+            "canary": None if self.canary is None else self.canary.to_json(),
+            **({} if self.rpc is None else self.rpc.to_json()),
+            **self.details.to_json(),
+        }
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 1)
 
 
 def _cut(text: str) -> str:

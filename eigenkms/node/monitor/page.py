@@ -1,7 +1,9 @@
-"""The status page: static files that ask ``/status.json`` again and again, and a browser told to run nothing else.
+"""The status page.
+
+Static files that ask ``/status.json`` again and again, and a browser told to run nothing else.
 
 The policy below allows what comes from the listener itself and nothing more: no script or style inside the document, no frame, no
-form, no other host. Whatever is shown becomes text in the document (``static/page.js``), never markup.
+form, no other host. Each value becomes text in the document (``static/page.js``), never markup.
 """
 
 import hashlib
@@ -34,7 +36,7 @@ _FILES: Final = {
 
 
 def page_routes() -> list[Route]:
-    """For the monitoring listener."""
+    """Return the routes of the page, for the monitoring listener."""
     return [_route(path, name, media_type) for path, (name, media_type) in _FILES.items()]
 
 

@@ -1,4 +1,4 @@
-"""The warnings and errors that a node logged last, for an operator who looks at its page and not at the log."""
+"""The last warnings and errors of a node's log, for its status page."""
 
 import logging
 import time
@@ -16,18 +16,25 @@ MAX_CHARACTERS: Final = 600
 
 @dataclass(frozen=True)
 class RecentWarning:
-    """``at`` is unix time of the last of ``count`` lines that say the same, or are of one kind that strangers can bring about."""
+    """``count`` equal log lines, or lines of one kind that strangers can cause.
+
+    ``at`` is the unix time of the last one.
+    """
 
     at: float
     level: str
     message: str
     count: int = 1
 
+    def to_json(self) -> dict[str, object]:
+        """Return the object of ``/status.json``."""
+        return {"time": round(self.at, 3), "level": self.level, "message": self.message, "count": self.count}
+
 
 class RecentWarnings(logging.Handler):
     """Keeps the last ``KEPT`` different ones, the newest last.
 
-    What strangers can bring about has one place for each line of the code, whatever it names, so that they push nothing else out.
+    Lines that strangers can cause have one place for each line of the code, whatever they name, so they evict nothing else.
     """
 
     def __init__(self) -> None:
@@ -36,8 +43,8 @@ class RecentWarnings(logging.Handler):
 
     @classmethod
     @asynccontextmanager
-    async def kept(cls) -> AsyncIterator[Self]:
-        """Of all that this program logs meanwhile."""
+    async def collect(cls) -> AsyncIterator[Self]:
+        """Collect the warnings that this program logs within the block."""
         handler, logger = cls(), logging.getLogger("eigenkms")
         logger.addHandler(handler)
         try:
@@ -46,7 +53,7 @@ class RecentWarnings(logging.Handler):
             logger.removeHandler(handler)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Any thread's; ``logging`` holds the handler's lock."""
+        """Keep a record. Any thread may call it; ``logging`` holds the handler's lock."""
         try:
             text = record.getMessage()
         except Exception:  # noqa: BLE001 - a bad format string is the message's defect, as logging has it
@@ -61,6 +68,7 @@ class RecentWarnings(logging.Handler):
             self._kept.popitem(last=False)
 
     def list(self) -> tuple[RecentWarning, ...]:
+        """Return the warnings that are kept, the newest last."""
         self.acquire()
         try:
             return tuple(self._kept.values())

@@ -11,6 +11,7 @@ programs and a sentence for people.
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -43,6 +44,7 @@ from eigenkms.protocols.wire.client_rpc import (
 )
 from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.protocols.wire.transcript import Transcript
+from eigenkms.public_status import PublicStatus
 from eigenkms.types import ClusterId
 
 CLIENTS: Final = 1024
@@ -63,17 +65,17 @@ MAX_DELAY_SECONDS: Final = 5.0
 class StatusCache:
     """The public status as JSON, read again after ``STATUS_SECONDS``."""
 
-    def __init__(self, read: Callable[[], dict[str, object]]) -> None:
+    def __init__(self, read: Callable[[], PublicStatus]) -> None:
         self._read = read
-        self._status: dict[str, object] = {}
+        self._status: PublicStatus | None = None
         self._read_at = float("-inf")
 
     def encode(self) -> bytes:
         """Return the status. Its ``time`` is always the current one."""
         now = trio.current_time()
-        if now - self._read_at >= STATUS_SECONDS:
+        if self._status is None or now - self._read_at >= STATUS_SECONDS:
             self._status, self._read_at = self._read(), now
-        return json.dumps({**self._status, "time": time.time()}).encode()
+        return json.dumps(replace(self._status, time=time.time()).to_json()).encode()
 
 
 class ClientHandlers:
@@ -86,7 +88,7 @@ class ClientHandlers:
         engine: Engine,
         records: PeerRecordService,
         dial_back: DialBackService,
-        status: Callable[[], dict[str, object]],
+        status: Callable[[], PublicStatus],
     ) -> None:
         self._cluster = resources.cluster
         self._operator = resources.config.operator

@@ -152,7 +152,7 @@ class OperatorNetwork:
             return None
         if self._peers.key_of(frame.sender) is None or not self._peers.is_claimed_peer(origin, frame.sender):
             return None
-        return None if self._gossip_rates.take(frame.sender.hex()) else frame
+        return None if self._gossip_rates.acquire(frame.sender.hex()) else frame
 
     async def _receive_gossip(self) -> None:
         async for message in self._host.subscribe(self._topic, self._read_gossip):

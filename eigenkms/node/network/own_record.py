@@ -29,7 +29,7 @@ async def make_own_record(resources: NodeResources, host: Host) -> Frame:
         cluster=resources.cluster,
         operator=resources.config.operator,
         peer_id=bytes(host.peer_id),
-        addresses=announced_addresses(resources.config.announce, host),
+        addresses=announced_addresses(resources.config.network.announce, host),
         sequence=sequence,
     )
 

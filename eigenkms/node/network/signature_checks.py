@@ -192,7 +192,7 @@ def _name_of(frame: Frame, key: bytes) -> bytes:
 
 
 def _take(rates: RateLimiter, name: str) -> None:
-    if wait := rates.take(name):
+    if wait := rates.acquire(name):
         raise _busy(wait)
 
 

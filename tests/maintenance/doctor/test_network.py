@@ -8,10 +8,10 @@ import trio
 
 from eigenkms.chain.operator_set import RawOperatorSet
 from eigenkms.config.node import NodeConfig
-from eigenkms.maintenance.doctor import machine, onchain
+from eigenkms.maintenance.doctor import configuration, disk, onchain, reachability
 from eigenkms.maintenance.doctor import network as network_checks
+from eigenkms.maintenance.doctor.checks import Finding, Verdict
 from eigenkms.maintenance.doctor.context import CheckContext, PeerStatus
-from eigenkms.maintenance.doctor.findings import Finding, Verdict
 from eigenkms.p2p.identity import PeerKey, parse_address
 from eigenkms.protocols.wire.dial_back import ReachAnswer
 from eigenkms.types import DialOutcome, OperatorAddress
@@ -48,7 +48,7 @@ def judged(case: CheckContext, **answers: DialOutcome | str) -> Finding:
     """The verdict over what operators a, b and c met at the socket; a text is a refusal."""
     names = {"a": A, "b": B, "c": C}
     told = {names[n]: ReachAnswer(SOCKET, a) if isinstance(a, DialOutcome) else a for n, a in answers.items()}
-    return network_checks.judge_answers(case, SOCKET, told)
+    return reachability.judge_answers(case, SOCKET, told)
 
 
 @pytest.mark.parametrize(
@@ -90,10 +90,10 @@ def test_nobody_who_tried_is_no_verdict(case: CheckContext) -> None:
 def test_operators_that_know_an_older_socket_are_not_wrong(case: CheckContext) -> None:
     """They read the chain at boundaries."""
     old = ReachAnswer(SOCKET.replace("9400", "9401"), DialOutcome.REFUSED)
-    found = network_checks.judge_answers(case, SOCKET, {A: old})
+    found = reachability.judge_answers(case, SOCKET, {A: old})
     assert found.verdict is Verdict.WARNING
     assert "ask again after the next boundary" in str(found.hint)
-    assert network_checks.judge_answers(case, SOCKET, {A: replace(old, outcome=DialOutcome.REACHED)}) == found
+    assert reachability.judge_answers(case, SOCKET, {A: replace(old, outcome=DialOutcome.REACHED)}) == found
 
 
 async def test_one_operator_with_other_settings_is_the_one_to_be_told(case: CheckContext) -> None:
@@ -192,23 +192,23 @@ async def test_a_time_that_is_none_is_left_out(network: FakeNetwork, case: Check
 
 def test_the_file_system_of_a_path_is_known() -> None:
     """On Linux, whose /proc is one."""
-    assert machine.file_system_type(Path("/proc/self")) == "proc"
+    assert disk.file_system_type(Path("/proc/self")) == "proc"
 
 
 async def test_a_folder_that_cannot_be_made_is_told(network: FakeNetwork, tmp_path: Path) -> None:
     """Where it would have to be made."""
     (tmp_path / "file").touch()
     case = case_of(make_config(network, 0, tmp_path / "file" / "data"))
-    found = await machine.data_folder(case)
+    found = await disk.data_folder(case)
     assert (found.verdict, "would be in a file" in found.sentence) == (Verdict.FAILED, True)
 
 
 def test_a_data_folder_is_left_as_it_was(case: CheckContext, tmp_path: Path) -> None:
     """What was written to try it is gone; a folder that others can look into is a warning with the command."""
     tmp_path.chmod(0o700)
-    assert trio.run(machine.data_folder, case).verdict is Verdict.OK
+    assert trio.run(disk.data_folder, case).verdict is Verdict.OK
     tmp_path.chmod(0o755)
-    assert trio.run(machine.data_folder, case).hint == f"chmod 700 {tmp_path}"
+    assert trio.run(disk.data_folder, case).hint == f"chmod 700 {tmp_path}"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -216,9 +216,9 @@ async def test_an_open_policy_outside_of_a_devnet_is_told(
     case: CheckContext, network: FakeNetwork, tmp_path: Path
 ) -> None:
     """On a devnet it is what one has."""
-    assert (await machine.policy(case)).verdict is Verdict.OK
+    assert (await configuration.policy(case)).verdict is Verdict.OK
     case = case_of(make_config(network, 0, tmp_path, chain_id=1, force_open_policy=True))
-    assert "every client gets" in (await machine.policy(case)).sentence
+    assert "every client gets" in (await configuration.policy(case)).sentence
 
 
 async def test_a_private_address_on_a_public_chain_is_told(network: FakeNetwork, tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ async def test_issuers_that_cannot_be_reached_are_named(
     """With the policy attested; no other needs them."""
     from eigenkms.attestation.jwks import KeysUnavailableError
 
-    assert (await machine.issuers(case)).verdict is Verdict.SKIPPED
+    assert (await configuration.issuers(case)).verdict is Verdict.SKIPPED
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     url = f"https://127.0.0.1:{listener.socket.getsockname()[1]}/keys"
     await listener.aclose()
@@ -262,7 +262,7 @@ async def test_issuers_that_cannot_be_reached_are_named(
         )
     )
     with pytest.raises(KeysUnavailableError, match="fetch the issuer's keys"):
-        await machine.issuers(case)
+        await configuration.issuers(case)
 
 
 async def test_issuers_that_serve_their_keys_are_told_with_the_images_that_are_accepted(
@@ -282,7 +282,7 @@ async def test_issuers_that_serve_their_keys_are_told_with_the_images_that_are_a
             attestation_ca=authority.ca,
         )
     )
-    finding = await machine.issuers(case)
+    finding = await configuration.issuers(case)
     assert finding.verdict is Verdict.OK
     assert finding.sentence == (
         "gcp serves 1 keys, images must be STABLE; intel serves 1 keys, images must be STABLE or EXPERIMENTAL"

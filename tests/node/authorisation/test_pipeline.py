@@ -43,7 +43,7 @@ from tests.node.test_app import running
 from tests.support.databases import query
 from tests.support.fake_network import CLUSTER, FakeNetwork
 from tests.support.hosts import patient_host
-from tests.support.nodes import a_node, asked, keep_version, make_config
+from tests.support.nodes import a_node, asked, keep_version, make_config, with_attestation
 from tests.support.randomness import counter_rng
 from tests.support.token_issuer import (
     APP,
@@ -428,7 +428,7 @@ def remembering(spent: ReplayCache, config: NodeConfig, register: Register, cloc
         cluster=CLUSTER,
         operator=config.operator,
         applications=register,
-        methods=make_methods(config),
+        methods=make_methods(config.policy.attestation),
         spent=spent,
         clock=clock,
     )
@@ -471,7 +471,7 @@ async def test_an_application_has_its_part_and_no_more(
     """However it is spelt; who is refused used nothing up, and other applications are served."""
     other = AppId("0x" + "cd" * 20)
     register.known[other] = replace(APPLICATION, app_id=other)
-    one = replace(config, attestation_app_rate=1)
+    one = with_attestation(config, app_rate=1)
     async with open_authoriser(one, CLUSTER, register, clock=clock) as authoriser:
         monkeypatch.setattr(authoriser._of_one, "_clock", lambda: 0.0)
 
@@ -577,7 +577,7 @@ def test_the_first_step_is_shape() -> None:
 async def test_methods_are_those_of_the_configuration(config: NodeConfig) -> None:
     """Each once, in their order."""
     names = ("ecdsa", "intel", "gcp", "ecdsa")
-    several = replace(config, attestation_methods=names, attestation_intel_keys="https://example.org/certs")
+    several = replace(config.policy.attestation, methods=names)
     assert [method.name for method in make_methods(several)] == ["ecdsa", "intel", "gcp"]
 
 

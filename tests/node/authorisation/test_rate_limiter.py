@@ -17,23 +17,23 @@ def test_each_has_its_rate_and_its_burst() -> None:
     """And nobody else's."""
     clock = Clock()
     made = RateLimiter(2, 4, clock)
-    assert [not made.take("a") for _ in range(5)] == [True] * 4 + [False]
-    assert not made.take("b")
+    assert [not made.acquire("a") for _ in range(5)] == [True] * 4 + [False]
+    assert not made.acquire("b")
     clock.now = 0.5
-    assert [not made.take("a") for _ in range(2)] == [True, False]
+    assert [not made.acquire("a") for _ in range(2)] == [True, False]
     clock.now = 1000
-    assert [not made.take("a") for _ in range(5)] == [True] * 4 + [False]
+    assert [not made.acquire("a") for _ in range(5)] == [True] * 4 + [False]
 
 
 def test_who_is_refused_hears_when_to_come_back() -> None:
     """In whole seconds, after which there is room."""
     clock = Clock()
     made = RateLimiter(1, 2, clock)
-    assert [made.take("a") for _ in range(3)] == [0, 0, 1]
+    assert [made.acquire("a") for _ in range(3)] == [0, 0, 1]
     clock.now += 1
-    assert made.take("a") == 0
+    assert made.acquire("a") == 0
     slow = RateLimiter(0.1, 1, clock)
-    assert [slow.take("a") for _ in range(2)] == [0, 10]
+    assert [slow.acquire("a") for _ in range(2)] == [0, 10]
 
 
 def test_turns_beyond_the_burst_are_as_far_apart_as_the_rate_says() -> None:
@@ -64,9 +64,9 @@ def test_names_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(rate_limiter, "REMEMBERED", 2)
     made = RateLimiter(1, 2, Clock())
     for name in ("a", "a", "b", "b", "a", "c"):
-        made.take(name)
+        made.acquire(name)
     assert len(made) == 2
-    assert made.take("a")
-    assert not made.take("b"), "forgotten, so it begins anew"
+    assert made.acquire("a")
+    assert not made.acquire("b"), "forgotten, so it begins anew"
     pace = Pace(1, 1, Clock())
     assert [pace.wait(name) for name in ("a", "a", "b", "c", "a")] == [0, 1, 0, 0, 0]

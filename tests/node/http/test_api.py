@@ -45,7 +45,7 @@ from tests.node.http.support import (
 )
 from tests.support.fake_network import CLUSTER, FakeNetwork
 from tests.support.local_node import LocalNode
-from tests.support.nodes import a_node, keep_version
+from tests.support.nodes import a_node, keep_version, with_attestation
 from tests.support.token_issuer import APP, Endpoint, changed, gcp_claims, sign, token
 from tests.support.token_issuer import NOW as ISSUED
 
@@ -292,7 +292,7 @@ async def test_the_references_text_needs_its_switch(
     network: FakeNetwork, config: NodeConfig, register: Register, clock: Clock
 ) -> None:
     """It binds nothing, so an operator must have said that it is accepted."""
-    strict = replace(config, attestation_ecdsa_reference=False)
+    strict = with_attestation(config, ecdsa_reference=False)
     keep_version(network, 0, config.data_dir)
     async with open_authoriser(strict, CLUSTER, register, clock=clock) as authoriser:
         with a_node(network, 0, config.data_dir, deciding=Policy("attested", authoriser)) as node:

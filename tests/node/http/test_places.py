@@ -29,7 +29,7 @@ class Room:
         return place is not None
 
     async def _stay(self, client: str, name: str, task_status: trio.TaskStatus[Place | None]) -> None:
-        with self.places.take(client) as place:
+        with self.places.reserve(client) as place:
             task_status.started(place)
             if place is not None:
                 with place.scope:

@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from types import SimpleNamespace
 
 import httpx
 import pytest
 import trio
 
 from eigenkms.config.addresses import HttpAddress
-from eigenkms.config.settings import monitor_address
+from eigenkms.config.parsers import monitor_address
 from eigenkms.errors import InputError
 from eigenkms.node.monitor.api import LIMITS, MonitorApi, serve_monitor
 from tests.support.waiting import PATIENCE
@@ -19,7 +20,11 @@ STATUS = {"version": 7, "peers": 3}
 @asynccontextmanager
 async def served(*reasons: str) -> AsyncIterator[str]:
     """A listener that is there; its URL."""
-    api = MonitorApi(status=lambda: STATUS, not_ready=lambda: reasons, names=["Operator-1.internal"])
+    api = MonitorApi(
+        status=lambda: SimpleNamespace(to_json=lambda: STATUS),
+        not_ready=lambda: reasons,
+        names=["Operator-1.internal"],
+    )
     async with trio.open_nursery() as nursery:
         url = await nursery.start(serve_monitor, HttpAddress.parse("127.0.0.1:0"), api.app)
         assert url is not None

@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from eigenkms.config.schema import MIN_CANARY_SECONDS
+from eigenkms.config.schema.node import MIN_CANARY_SECONDS
 from eigenkms.crypto import bls
 from eigenkms.crypto.ibe_identities import DST_V2, canary_identity, identity_v2
 from eigenkms.crypto.scalars import SecretScalar
@@ -75,7 +75,7 @@ def hang(network: FakeNetwork, operator: Operator, body: bytes) -> bytes:
 
 
 class Choir(Neighbour):
-    """Neighbours that sing, each as told."""
+    """Neighbours that answer probes, each as the test says."""
 
     def __init__(self, network: FakeNetwork, singers: dict[int, Singer]) -> None:
         super().__init__(network)
@@ -105,22 +105,28 @@ async def together(
         held = node.state.versions.newest
         assert held is not None
 
-        async def sing() -> CanaryResult:
-            return await node.services.canary.sing(host, held)
+        async def probe_once() -> CanaryResult:
+            return await node.services.canary.probe_once(host, held)
 
-        yield sing
+        yield probe_once
 
 
 async def song(network: FakeNetwork, node: LocalNode, **singers: Singer) -> CanaryResult:
-    async with together(network, node, **singers) as sing:
-        return await sing()  # type: ignore[misc]
+    async with together(network, node, **singers) as probe_once:
+        return await probe_once()  # type: ignore[misc]
 
 
 @pytest.mark.slow
 async def test_it_sings_when_all_answer(network: FakeNetwork, node: LocalNode) -> None:
     """All four partial signatures, its own among them; the time that it took, and the version it was."""
     result = await song(network, node, b=sign, c=sign, d=sign)
-    assert (result.ok, result.answered, result.asked, result.silent, result.reason) == (True, 4, 4, (), None)
+    assert (result.ok, result.answered, result.asked, result.unresponsive, result.reason) == (
+        True,
+        4,
+        4,
+        (),
+        None,
+    )
     assert result.version == network.epoch.transcript.version
     assert result.seconds > 0
 
@@ -129,7 +135,7 @@ async def test_it_sings_when_all_answer(network: FakeNetwork, node: LocalNode) -
 async def test_one_operator_may_be_silent_and_is_named(network: FakeNetwork, node: LocalNode) -> None:
     """A quorum is left: a decrypt works now, and the operator that would be missed is known."""
     result = await song(network, node, b=sign, c=sign, d=refuse)
-    assert (result.ok, result.answered, result.silent) == (True, 3, (network.operators[3].address,))
+    assert (result.ok, result.answered, result.unresponsive) == (True, 3, (network.operators[3].address,))
 
 
 @pytest.mark.slow
@@ -142,8 +148,8 @@ async def test_it_fails_below_the_quorum_and_says_why(
     assert not result.ok
     assert result.reason is not None
     assert "2 good partial signatures of 4 operators, 3 needed" in result.reason
-    assert result.false == ((network.operators[3].address,) if false is lie else ())
-    assert network.operators[2].address in result.silent
+    assert result.invalid == ((network.operators[3].address,) if false is lie else ())
+    assert network.operators[2].address in result.unresponsive
 
 
 @pytest.mark.slow
@@ -154,7 +160,7 @@ async def test_it_ends_although_operators_never_answer(
     monkeypatch.setattr("eigenkms.node.monitor.canary.ANSWER_SECONDS", 0.5)
     result = await song(network, node, b=hang, c=hang, d=sign)
     assert not result.ok
-    assert {network.operators[1].address, network.operators[2].address} <= set(result.silent)
+    assert {network.operators[1].address, network.operators[2].address} <= set(result.unresponsive)
 
 
 @pytest.mark.slow
@@ -163,7 +169,7 @@ async def test_a_false_signature_is_put_aside_and_its_operator_named(
 ) -> None:
     """The others are enough; whose share does not give what it sent is told."""
     result = await song(network, node, b=lie, c=sign, d=sign)
-    assert (result.ok, result.false) == (True, (network.operators[1].address,))
+    assert (result.ok, result.invalid) == (True, (network.operators[1].address,))
 
 
 async def test_a_node_alone_fails(network: FakeNetwork, node: LocalNode) -> None:
@@ -172,8 +178,8 @@ async def test_a_node_alone_fails(network: FakeNetwork, node: LocalNode) -> None
         held = node.state.versions.newest
         assert held is not None
         with trio.fail_after(PATIENCE / 2):
-            result = await node.services.canary.sing(host, held)
-    assert (result.ok, result.answered, len(result.silent)) == (False, 1, 3)
+            result = await node.services.canary.probe_once(host, held)
+    assert (result.ok, result.answered, len(result.unresponsive)) == (False, 1, 3)
 
 
 # -- what is told of it ------------------------------------------------------------------------------------------
@@ -184,15 +190,15 @@ async def test_failure_and_recovery_are_told_once_each(
 ) -> None:
     """At growing distances while it lasts, and when it is over; the status has the last result."""
     monkeypatch.setattr(canary_module, "AGAIN_SECONDS", 0.0)
-    assert node.services.reporter.full()["canary"] is None
+    assert node.services.reporter.operator_status().canary is None
     good = CanaryResult(True, 1.0, 0.5, 1, 4, 4)
     bad = CanaryResult(False, 2.0, 5.0, 1, 2, 4, reason="2 good partial signatures")
     for result in (good, bad, bad, bad, bad, good):
-        node.services.canary._take(result)
+        node.services.canary._record(result)
     assert event_levels(caplog, "canary") == ["WARNING"] * 3 + ["INFO"]
     assert len(said(caplog, "a trial decryption failed: 2 good partial signatures")) == 3
-    assert (node.services.canary.sung, node.services.canary.failed) == (6, 4)
-    assert node.services.reporter.full()["canary"] == good.fields
+    assert (node.services.canary.runs, node.services.canary.failed) == (6, 4)
+    assert node.services.reporter.operator_status().canary == good
     assert node.status()["canary"] is True
 
 
@@ -205,7 +211,7 @@ async def test_it_sings_by_itself(
     keep_version(network, 0, tmp_path)
     with a_node(network, 0, tmp_path, canary_seconds=0.05) as node:
         async with together(network, node, b=sign, c=sign, d=sign):
-            await eventually(lambda: node.services.canary.sung - node.services.canary.failed >= 2)
+            await eventually(lambda: node.services.canary.runs - node.services.canary.failed >= 2)
             assert node.services.canary.result is not None
 
 
@@ -276,9 +282,9 @@ def test_as_often_as_may_be_set_a_canary_is_answered(every: float, *, refused: b
     rates = RateLimiter(RATE, BURST, lambda: now)
     waits = []
     for _ in range(200):
-        waits.append(rates.take("asker"))
+        waits.append(rates.acquire("asker"))
         now += AGAIN_SECONDS
-        waits.append(rates.take("asker"))
+        waits.append(rates.acquire("asker"))
         now += 0.9 * every
     assert any(waits) == refused
 

@@ -5,12 +5,17 @@ from typing import Any
 
 import pytest
 
-from eigenkms.node.monitor.health import HealthInput, judge
+from eigenkms.chain.provider import ProviderState
+from eigenkms.node.monitor.canary import CanaryResult
+from eigenkms.node.monitor.health import HealthInput, HealthVerdict, assess
+from eigenkms.types import OperatorAddress
 
+PASSED = CanaryResult(True, 0.0, 0.5, 1, 4, 4)
+FAILED = CanaryResult(False, 0.0, 5.0, 1, 2, 4)
 WELL = HealthInput(
-    operators=4, holders=4, threshold=3, phase="certified", providers=[{"state": "ok"}], canary={"ok": True}
+    operators=4, holders=4, threshold=3, phase="certified", rpc_states=(ProviderState.OK,), canary=PASSED
 )
-OPERATORS = tuple("0x" + f"{i:040x}" for i in range(1, 6))
+OPERATORS = tuple(OperatorAddress(i.to_bytes(20, "big")) for i in range(1, 6))
 
 
 @pytest.mark.parametrize(
@@ -18,14 +23,13 @@ OPERATORS = tuple("0x" + f"{i:040x}" for i in range(1, 6))
     [
         WELL,
         replace(WELL, phase=None),
-        replace(WELL, canary=None, providers=None),
-        replace(WELL, providers=[{"state": "ok"}, {"state": "untried"}]),
-        replace(WELL, canary={"ok": None}),
+        replace(WELL, canary=None, rpc_states=()),
+        replace(WELL, rpc_states=(ProviderState.OK, ProviderState.UNTRIED)),
     ],
 )
 def test_well_needs_no_reasons(seen: HealthInput) -> None:
     """Nor does what is off, or has not been tried yet, make a node unwell."""
-    assert judge(seen) == ("healthy", [])
+    assert assess(seen) == HealthVerdict("healthy")
 
 
 @pytest.mark.parametrize(
@@ -33,15 +37,15 @@ def test_well_needs_no_reasons(seen: HealthInput) -> None:
     [
         ({"not_ready": ("no share of the master key is held",)}, "no share of the master key is held"),
         ({"holders": 2}, "2 of the 3 operators that a key takes are connected"),
-        ({"canary": {"ok": False, "reason": "two are silent"}}, "a trial decryption failed: two are silent"),
-        ({"canary": {"ok": False}}, "a trial decryption failed: no reason given"),
+        ({"canary": replace(FAILED, reason="two are silent")}, "a trial decryption failed: two are silent"),
+        ({"canary": FAILED}, "a trial decryption failed: no reason given"),
     ],
 )
 def test_what_keeps_keys_from_being_served(change: dict[str, Any], reason: str) -> None:
     """Said first, whatever else is wrong."""
-    assert judge(replace(WELL, **change)) == ("cannot serve", [reason])
-    word, reasons = judge(replace(WELL, away=OPERATORS[:1], **change))
-    assert (word, reasons[0], len(reasons)) == ("cannot serve", reason, 2)
+    assert assess(replace(WELL, **change)) == HealthVerdict("cannot serve", (reason,))
+    health = assess(replace(WELL, away=OPERATORS[:1], **change))
+    assert (health.word, health.reasons[0], len(health.reasons)) == ("cannot serve", reason, 2)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +63,7 @@ def test_what_keeps_keys_from_being_served(change: dict[str, Any], reason: str) 
             "trouble with the chain: call eth_call: " + "x" * 185,
         ),
         ({"stale": True}, "no RPC shows a recent block: the chain stands still, or all of them are behind"),
-        ({"providers": [{"state": "ok"}, {"state": "failing"}]}, "1 of 2 RPC providers do not serve"),
+        ({"rpc_states": (ProviderState.OK, ProviderState.FAILING)}, "1 of 2 RPC providers do not serve"),
         ({"phase": "void"}, "the newest session ended without a key"),
         ({"phase": "dealing"}, "the newest session is still dealing"),
         ({"anchor_error": "out of gas"}, "versions are not anchored: out of gas"),
@@ -68,4 +72,4 @@ def test_what_keeps_keys_from_being_served(change: dict[str, Any], reason: str) 
 )
 def test_what_wants_the_operator_soon(change: dict[str, Any], reason: str) -> None:
     """Keys are served meanwhile."""
-    assert judge(replace(WELL, **change)) == ("degraded", [reason])
+    assert assess(replace(WELL, **change)) == HealthVerdict("degraded", (reason,))

@@ -53,7 +53,7 @@ async def watched(
     network: FakeNetwork, folder: Path, caplog: pytest.LogCaptureFixture, address: HttpAddress = ANY_PORT
 ) -> AsyncIterator[tuple[LocalNode, str]]:
     """The first operator's node with its page, and the page's URL."""
-    async with RecentWarnings.kept() as recent:
+    async with RecentWarnings.collect() as recent:
         with a_node(
             network,
             0,

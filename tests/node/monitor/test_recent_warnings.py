@@ -11,7 +11,7 @@ log = logging.getLogger("eigenkms.node.app")
 async def test_warnings_and_errors_are_kept_while_somebody_listens() -> None:
     """Neither what is only news, nor other programs' lines, nor anything from before or after."""
     log.warning("before")
-    async with RecentWarnings.kept() as recent:
+    async with RecentWarnings.collect() as recent:
         log.warning("operator %s is late", "0x01")
         log.info("a day in the life")
         logging.getLogger("another").warning("not ours")
@@ -25,7 +25,7 @@ async def test_warnings_and_errors_are_kept_while_somebody_listens() -> None:
 
 async def test_what_is_said_again_is_counted_and_what_is_long_is_cut() -> None:
     """A line that repeats pushes no other out; the newest is last."""
-    async with RecentWarnings.kept() as recent:
+    async with RecentWarnings.collect() as recent:
         log.warning("first")
         for number in range(KEPT + 5):
             log.warning("the same")
@@ -41,7 +41,7 @@ async def test_what_is_said_again_is_counted_and_what_is_long_is_cut() -> None:
 async def test_what_strangers_bring_about_pushes_nothing_out() -> None:
     """It has one place for each kind, whatever it names; the newest is shown, with how many there were."""
     strangers = logging.getLogger(REACHED[0])
-    async with RecentWarnings.kept() as recent:
+    async with RecentWarnings.collect() as recent:
         log.error("the disk is full")
         for number in range(KEPT + 5):
             strangers.warning("request of peer %d: not done", number)

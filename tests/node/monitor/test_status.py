@@ -60,18 +60,18 @@ async def told_by_a_node(network: FakeNetwork, folder: Path) -> tuple[dict[str, 
     keep_version(network, 0, folder)
     newer = network.reshare(network.first, 110)
     keep_version(network, 0, folder, version=newer)
-    async with RecentWarnings.kept() as recent, operator_host(network, 1, Neighbour(network)):
+    async with RecentWarnings.collect() as recent, operator_host(network, 1, Neighbour(network)):
         with a_node(network, 0, folder, recent=recent) as node:
             async with running(network, node):
                 await neighbours_known(node, 1)
                 network.chain.number = 125
                 await eventually(lambda: is_telling(node))
-                told, public = node.services.reporter.full(), node.status()
+                told, public = node.services.reporter.operator_status().to_json(), node.status()
     return {name: told[name] for name in told if name in FROZEN}, public
 
 
 def is_telling(node: LocalNode) -> bool:
-    told: Any = node.services.reporter.full()
+    told: Any = node.services.reporter.operator_status().to_json()
     beaten = any(m["latency_ms"] is not None for m in told["members"])
     return beaten and told["ceremony"] is not None and told["head"] == 125
 
@@ -123,7 +123,7 @@ async def test_a_node_that_has_just_begun_tells_what_it_can(network: FakeNetwork
     """No version, no session, nobody there: over HTTP, where all is read-only and no cache keeps it."""
     with a_node(network, 0, tmp_path, monitor_listen=HttpAddress.parse("127.0.0.1:0")) as node:
         async with running(network, node):
-            told: Any = node.services.reporter.full()
+            told: Any = node.services.reporter.operator_status().to_json()
             frozen = json.loads(GOLDEN.read_text())
             assert frozen.keys() <= told.keys()
             assert (told["health"], told["ceremony"], told["versions"]) == ("cannot serve", None, [])

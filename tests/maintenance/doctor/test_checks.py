@@ -5,19 +5,19 @@ from dataclasses import dataclass, field
 import pytest
 
 from eigenkms.errors import InputError, NetworkError
-from eigenkms.maintenance.doctor import findings
-from eigenkms.maintenance.doctor.findings import (
-    ELSEWHERE,
+from eigenkms.maintenance.doctor import checks
+from eigenkms.maintenance.doctor.checks import (
+    EXTERNAL,
     HEALTHY,
-    MINE,
+    LOCAL,
     Check,
     Finding,
     Result,
     Verdict,
-    carry_out,
     exit_code,
     failed,
     ok,
+    run_checks,
     skipped,
     warning,
 )
@@ -31,19 +31,19 @@ class Calls:
     made: list[str] = field(default_factory=list)
 
 
-def check(name: str, outcome: Finding | Exception, *needs: str, elsewhere: bool = False) -> Check[Calls]:
+def check(name: str, outcome: Finding | Exception, *needs: str, external: bool = False) -> Check[Calls]:
     async def run(calls: Calls) -> Finding:
         calls.made.append(name)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    return Check(name, "?", "the remedy", run, needs, elsewhere)
+    return Check(name, "?", "the remedy", run, needs, external)
 
 
 async def carried(*checks: Check[Calls]) -> tuple[Calls, dict[str, Finding], list[Result[Calls]]]:
     calls, told = Calls(), []
-    results = await carry_out(checks, calls, told.append)
+    results = await run_checks(checks, calls, told.append)
     assert told == results
     return calls, {result.check.name: result.finding for result in results}, results
 
@@ -87,7 +87,7 @@ async def test_a_check_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
         await trio.sleep_forever()
         raise AssertionError("unreachable")
 
-    monkeypatch.setattr(findings, "DEADLINE", 0.01)
+    monkeypatch.setattr(checks, "DEADLINE", 0.01)
     _, found, _ = await carried(Check("a", "?", "the remedy", hang))
     assert found["a"] == failed("not done within 0.01 s", "the remedy")
 
@@ -96,9 +96,9 @@ async def test_a_check_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     ("checks", "code"),
     [
         ([check("a", ok("fine")), check("b", skipped("not wanted"))], HEALTHY),
-        ([check("a", warning("odd", "look"))], MINE),
-        ([check("a", failed("broken", "mend it")), check("b", NetworkError("gone"), elsewhere=True)], MINE),
-        ([check("a", warning("odd", "look")), check("b", NetworkError("gone"), elsewhere=True)], ELSEWHERE),
+        ([check("a", warning("odd", "look"))], LOCAL),
+        ([check("a", failed("broken", "mend it")), check("b", NetworkError("gone"), external=True)], LOCAL),
+        ([check("a", warning("odd", "look")), check("b", NetworkError("gone"), external=True)], EXTERNAL),
     ],
     ids=["well", "a warning", "here and elsewhere", "elsewhere"],
 )

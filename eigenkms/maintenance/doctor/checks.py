@@ -1,9 +1,10 @@
-"""What a check finds, and how checks follow from one another.
+"""Checks of the doctor: findings, order and exit code.
 
-A check returns a finding, or raises ``EigenKmsError``, which is one that failed. It is skipped, with the reason, where a check
-that it needs has failed or was skipped: one fault has one finding.
+A check returns a finding. A check that raises ``EigenKmsError`` has failed. If a check needs one that failed or was skipped, it is
+skipped too, and its finding names the first cause. One fault therefore has one finding.
 """
 
+import stat
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,9 +16,11 @@ from eigenkms.errors import EigenKmsError
 
 DEADLINE: Final = 30.0
 MAX_CHARACTERS: Final = 4000
+OTHERS_PERMISSIONS: Final = stat.S_IRWXG | stat.S_IRWXO
+"""Permissions of a file for users that are not its owner."""
 _BECAUSE: Final = "because "
-HEALTHY, MINE, ELSEWHERE = 0, 1, 2
-"""Exit codes: all is well; something here is to be mended, or a warning; the chain's RPC or the network does not do it."""
+HEALTHY, LOCAL, EXTERNAL = 0, 1, 2
+"""Exit codes: no fault; a fault or a warning on this machine; a fault of the RPC or of the network."""
 
 
 class Verdict(StrEnum):
@@ -29,7 +32,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found, in a sentence, and the next step where there is one."""
+    """The verdict of one check, a sentence on it, and the next step if there is one."""
 
     verdict: Verdict
     sentence: str
@@ -57,14 +60,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Check(Generic[T]):
-    """``asks`` and ``remedy`` are for the page; ``needs`` names checks further up; ``elsewhere``: it fails by no fault of ours."""
+    """One check. ``question`` and ``remedy`` appear in docs/troubleshooting.md.
+
+    ``needs`` names earlier checks. A failure of an ``external`` check is a fault of another machine.
+    """
 
     name: str
-    asks: str
+    question: str
     remedy: str
     run: Callable[[T], Awaitable[Finding]]
     needs: tuple[str, ...] = ()
-    elsewhere: bool = False
+    external: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +79,10 @@ class Result(Generic[T]):
     finding: Finding
 
 
-async def carry_out(
+async def run_checks(
     checks: Iterable[Check[T]], case: T, tell: Callable[[Result[T]], None]
 ) -> list[Result[T]]:
-    """All checks in their order; each result is told as it comes."""
+    """Run all checks in their order, and report each result through ``tell``."""
     results: dict[str, Result[T]] = {}
     for check in checks:
         cause = next((n for n in check.needs if _is_missing(results[n])), None)
@@ -91,7 +97,7 @@ def _is_missing(result: Result[T]) -> bool:
 
 
 def _because(result: Result[T]) -> str:
-    """The first cause of all."""
+    """Return the reason for skipping, which names the first cause."""
     finding, name = result.finding, result.check.name
     if finding.verdict is Verdict.FAILED:
         return f"{_BECAUSE}{name} failed"
@@ -103,7 +109,7 @@ async def _run(check: Check[T], case: T) -> Finding:
 
 
 def _plain(finding: Finding) -> Finding:
-    """Without what commands a terminal: strangers' words may stand in it."""
+    """Remove terminal control characters, since other operators' texts may be quoted."""
     hint = None if finding.hint is None else _printable(finding.hint)
     return Finding(finding.verdict, _printable(finding.sentence), hint)
 
@@ -123,11 +129,14 @@ async def _found(check: Check[T], case: T) -> Finding:
 
 
 def exit_code(results: Iterable[Result[T]]) -> int:
-    """What is to be mended here comes first, then what is not in this machine's power, then warnings."""
+    """Return the exit code.
+
+    A local failure wins over an external one, and that over a warning.
+    """
     found = list(results)
     broken = [r for r in found if r.finding.verdict is Verdict.FAILED]
-    if any(not r.check.elsewhere for r in broken):
-        return MINE
+    if any(not r.check.external for r in broken):
+        return LOCAL
     if broken:
-        return ELSEWHERE
-    return MINE if any(r.finding.verdict is Verdict.WARNING for r in found) else HEALTHY
+        return EXTERNAL
+    return LOCAL if any(r.finding.verdict is Verdict.WARNING for r in found) else HEALTHY
