@@ -24,6 +24,7 @@ from eigenkms.attestation.interface import CLOCK_SKEW_SECONDS, AttestationRefuse
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.protocols.wire.authorisation import Refusal, Scope
 from eigenkms.protocols.wire.codec import Fields, MalformedError, decode, encode
+from eigenkms.types import to_hex
 
 NAME: Final = "ecdsa"
 MAX_AGE_SECONDS: Final = 300
@@ -54,10 +55,10 @@ def typed_data(scope: Scope, nonce: bytes, issued_at: int) -> dict[str, Any]:
         "domain": {"name": "eigenkms", "version": "2"},
         "message": {
             "appId": scope.app_id,
-            "cluster": "0x" + scope.cluster.hex(),
-            "operator": "0x" + scope.operator.hex(),
-            "replyKey": "0x" + scope.reply_key.hex(),
-            "nonce": "0x" + nonce.hex(),
+            "cluster": to_hex(scope.cluster),
+            "operator": to_hex(scope.operator),
+            "replyKey": to_hex(scope.reply_key),
+            "nonce": to_hex(nonce),
             "issuedAt": issued_at,
         },
     }

@@ -24,14 +24,14 @@ from eigenkms.chain.config import Finality, explain_refusal, finality_hint
 from eigenkms.chain.contracts import artefact
 from eigenkms.chain.revert_reasons import explain_revert
 from eigenkms.chain.rpc import JsonRpc, RpcRefusedError, pin
-from eigenkms.chain.rpc_values import Json, parse_bytes, parse_object, parse_quantity, to_hex
+from eigenkms.chain.rpc_values import Json, parse_bytes, parse_object, parse_quantity
 from eigenkms.chain.transactions import Receipt, Sender, Terms, base_fee_of
 from eigenkms.crypto.hashing import be64, keccak256
 from eigenkms.errors import ChainError, InputError
 from eigenkms.protocols.wire.codec import encode as canonical
 from eigenkms.protocols.wire.session import cluster_id, encode_recipients
 from eigenkms.protocols.wire.transcript import Transcript
-from eigenkms.types import Cluster, ClusterId, OperatorAddress
+from eigenkms.types import Cluster, ClusterId, OperatorAddress, to_hex
 
 GAS_COMMITMENT: Final = 200_000
 GAS_MEMBER: Final = 100_000

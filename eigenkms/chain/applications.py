@@ -28,10 +28,9 @@ from eigenkms.chain import abi
 from eigenkms.chain.app_releases import decode_release
 from eigenkms.chain.logs import LogQuery
 from eigenkms.chain.operator_set_source import OperatorSetSource
-from eigenkms.chain.rpc_values import to_hex
 from eigenkms.crypto.app_ids import address_of
 from eigenkms.errors import ChainError
-from eigenkms.types import AppId, BlockRef
+from eigenkms.types import AppId, BlockRef, to_hex
 
 T = TypeVar("T")
 FRESH_SECONDS: Final = 3.0

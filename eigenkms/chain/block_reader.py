@@ -15,9 +15,9 @@ from eigenkms.chain import abi
 from eigenkms.chain.config import ChainConfig, explain_refusal, finality_hint
 from eigenkms.chain.provider import WrongChainError
 from eigenkms.chain.rpc import BlockPin, Request, Rpc, RpcRefusedError, pin
-from eigenkms.chain.rpc_values import Json, parse_block, parse_bytes, parse_quantity, to_hex
+from eigenkms.chain.rpc_values import Json, parse_block, parse_bytes, parse_quantity
 from eigenkms.errors import ChainError
-from eigenkms.types import BlockRef
+from eigenkms.types import BlockRef, to_hex
 
 
 class BlockReader:

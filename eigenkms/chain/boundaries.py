@@ -22,9 +22,8 @@ from typing import Final, Protocol
 
 import trio
 
-from eigenkms.chain.rpc_values import to_hex
 from eigenkms.errors import ChainError, InputError
-from eigenkms.types import BlockRef
+from eigenkms.types import BlockRef, to_hex
 
 MAX_PAUSE_SECONDS: Final = 10.0
 REMIND_SECONDS, MAX_REMIND_SECONDS = 60.0, 3600.0

@@ -7,8 +7,9 @@ from eigenkms.chain.block_reader import BlockReader, call_request, code_request,
 from eigenkms.chain.config import ChainConfig
 from eigenkms.chain.operator_keys import CURVES
 from eigenkms.chain.rpc import RpcRefusedError
-from eigenkms.chain.rpc_values import Json, parse_bytes, to_hex
+from eigenkms.chain.rpc_values import Json, parse_bytes
 from eigenkms.errors import ChainError
+from eigenkms.types import to_hex
 
 
 async def check_deployment(chain: BlockReader, curves: Collection[int] = (abi.CURVE_BN254,)) -> int:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from eigenkms.chain.rpc import Rpc, RpcRefusedError, RpcTooLargeError
-from eigenkms.chain.rpc_values import Json, parse_bytes, parse_object, parse_quantity, to_hex
+from eigenkms.chain.rpc_values import Json, parse_bytes, parse_object, parse_quantity
 from eigenkms.errors import ChainError
+from eigenkms.types import to_hex
 
 MAX_REQUESTS: Final = 2_000
 MAX_TOPICS: Final = 4

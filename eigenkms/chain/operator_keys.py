@@ -24,6 +24,7 @@ from eigenkms.chain.config import Deployment
 from eigenkms.crypto import bn254
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import InputError
+from eigenkms.types import to_hex
 
 CURVES: Final = {0: "not configured", abi.CURVE_ECDSA: "ECDSA", abi.CURVE_BN254: "BN254"}
 """By the number that the key registrar has for it."""
@@ -129,7 +130,7 @@ class EcdsaKey:
         self._address = keccak256(self._private.public_key.format(compressed=False)[1:])[12:]
 
     def __repr__(self) -> str:
-        return f"<EcdsaKey 0x{self._address.hex()} key redacted>"
+        return f"<EcdsaKey {to_hex(self._address)} key redacted>"
 
     @property
     def data(self) -> bytes:

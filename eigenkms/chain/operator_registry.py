@@ -22,11 +22,11 @@ from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.chain.registration import Call
 from eigenkms.chain.revert_reasons import explain_revert
 from eigenkms.chain.rpc import RpcRefusedError, pin
-from eigenkms.chain.rpc_values import format_ether, format_gwei, parse_quantity, to_hex
+from eigenkms.chain.rpc_values import format_ether, format_gwei, parse_quantity
 from eigenkms.chain.transactions import Terms, base_fee_of
 from eigenkms.crypto.app_ids import checksummed
 from eigenkms.errors import ChainError, InputError
-from eigenkms.types import OperatorAddress
+from eigenkms.types import OperatorAddress, to_hex
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from eigenkms.chain.config import ChainConfig
 from eigenkms.chain.operator_keys import CURVES
 from eigenkms.chain.operator_set import MAX_MEMBERS, MAX_SOCKET_CHARACTERS, OperatorSetAt
 from eigenkms.chain.rpc import BlockPin, Rpc, RpcRefusedError, pin
-from eigenkms.chain.rpc_values import Json, parse_bytes, to_hex
+from eigenkms.chain.rpc_values import Json, parse_bytes
 from eigenkms.errors import ChainError
-from eigenkms.types import BlockRef, OperatorAddress
+from eigenkms.types import BlockRef, OperatorAddress, to_hex
 
 
 class PinnedSetReader(BlockReader):

@@ -13,8 +13,9 @@ import trio
 from eigenkms.chain.provider import RANK, Provider, ProviderState
 from eigenkms.chain.provider_health import ProviderHealth
 from eigenkms.chain.rpc import Request, RpcUnavailableError
-from eigenkms.chain.rpc_values import parse_block, to_hex
+from eigenkms.chain.rpc_values import parse_block
 from eigenkms.errors import ChainError
+from eigenkms.types import to_hex
 
 PROBE_SECONDS: Final = 2.0
 """How long a probe may take."""

@@ -16,10 +16,11 @@ from eigenkms.chain import abi
 from eigenkms.chain.config import Deployment
 from eigenkms.chain.operator_keys import CURVES, Bn254Key, OperatorKey, registration_digest
 from eigenkms.chain.rpc import Rpc
-from eigenkms.chain.rpc_values import parse_bytes, to_hex
+from eigenkms.chain.rpc_values import parse_bytes
 from eigenkms.chain.transactions import Receipt, Sender
 from eigenkms.crypto import bn254
 from eigenkms.errors import ChainError
+from eigenkms.types import to_hex
 
 GAS_OPERATOR: Final = 250_000
 GAS_ALLOWLIST: Final = 250_000

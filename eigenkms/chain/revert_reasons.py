@@ -6,6 +6,7 @@ from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 
 from eigenkms.crypto.hashing import keccak256
+from eigenkms.types import to_hex
 
 _REASONS: Final[dict[str, tuple[str, str | None]]] = {
     "ActivelyDelegated()": (
@@ -130,7 +131,7 @@ def explain_revert(data: bytes, text: str) -> tuple[str, str | None]:
     if data[:4] == _PANIC:
         return f"the contract failed with panic code 0x{data[4:].hex().lstrip('0') or '0'}", None
     if data:
-        return f"the contract refused with error 0x{data[:4].hex()}", None
+        return f"the contract refused with error {to_hex(data[:4])}", None
     return f"the contract refused without a reason ({text[:80]!r})", None
 
 

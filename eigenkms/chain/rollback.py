@@ -18,9 +18,8 @@ from eigenkms.chain.logs import EventLog, LogQuery, last_before
 from eigenkms.chain.operator_set import OperatorSetAt
 from eigenkms.chain.pinned_set_reader import PinnedSetReader
 from eigenkms.chain.rpc import pin
-from eigenkms.chain.rpc_values import to_hex
 from eigenkms.errors import ChainError
-from eigenkms.types import BlockRef, OperatorAddress
+from eigenkms.types import BlockRef, OperatorAddress, to_hex
 
 _NO_KEY: Final = "no BN254 key was registered"
 

@@ -23,7 +23,7 @@ import trio
 
 from eigenkms import bounded_json
 from eigenkms.chain.reasons import reason_in
-from eigenkms.chain.rpc_values import Json, excerpt, parse_object, to_hex
+from eigenkms.chain.rpc_values import Json, excerpt, parse_object
 from eigenkms.chain.transport import (
     ATTEMPTS,
     REASON_CHARACTERS,
@@ -33,6 +33,7 @@ from eigenkms.chain.transport import (
     RpcUnavailableError,
 )
 from eigenkms.errors import ChainError
+from eigenkms.types import to_hex
 
 __all__ = [
     "ATTEMPTS",

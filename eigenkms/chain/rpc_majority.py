@@ -23,9 +23,8 @@ from eigenkms.chain.operator_set_reader import OperatorSetReader
 from eigenkms.chain.provider import Provider, ProviderState
 from eigenkms.chain.rpc import Rpc, RpcUnavailableError
 from eigenkms.chain.rpc_pool import RpcPool
-from eigenkms.chain.rpc_values import to_hex
 from eigenkms.errors import ChainError
-from eigenkms.types import BlockRef, OperatorAddress
+from eigenkms.types import BlockRef, OperatorAddress, to_hex
 
 WITNESS_SECONDS: Final = 10.0
 """How long one RPC may take for all its answers."""

@@ -60,11 +60,6 @@ def parse_block(value: Json, what: str) -> BlockRef:
     )
 
 
-def to_hex(raw: bytes) -> str:
-    """Return ``0x`` and lowercase hex, the form of byte strings in requests and in messages."""
-    return "0x" + raw.hex()
-
-
 def format_ether(wei: int) -> str:
     """Return an amount in ether, exact, without trailing zeros."""
     return _decimal(wei, 18)

@@ -14,8 +14,9 @@ from eth_utils.exceptions import ValidationError
 from rlp.exceptions import RLPException
 
 from eigenkms.chain.rpc import JsonRpc, RpcRefusedError
-from eigenkms.chain.rpc_values import Json, parse_bytes, to_hex
+from eigenkms.chain.rpc_values import Json, parse_bytes
 from eigenkms.errors import ChainError, InputError, VerificationError
+from eigenkms.types import to_hex
 
 Fields = Mapping[str, Any]
 """Of a transaction: type, chainId, nonce, gas, maxFeePerGas, maxPriorityFeePerGas, value: int; data: hex; to: 20 bytes, if any."""

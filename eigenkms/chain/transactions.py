@@ -19,10 +19,11 @@ import trio
 
 from eigenkms.chain.revert_reasons import explain_revert
 from eigenkms.chain.rpc import Rpc, RpcAnswerError, RpcRefusedError, RpcUnavailableError
-from eigenkms.chain.rpc_values import Json, format_gwei, parse_bytes, parse_object, parse_quantity, to_hex
+from eigenkms.chain.rpc_values import Json, format_gwei, parse_bytes, parse_object, parse_quantity
 from eigenkms.chain.signing import LocalSigner, Signer
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import ChainError, EigenKmsError
+from eigenkms.types import to_hex
 
 RECEIPT_DEADLINE_SECONDS: Final = 60.0
 RECEIPT_POLL_SECONDS: Final = 0.05

@@ -16,6 +16,7 @@ from eigenkms.config.presets import DEVNET_CHAIN_ID
 from eigenkms.config.schema import CHAIN_SETTINGS, READER_SETTINGS
 from eigenkms.errors import InputError
 from eigenkms.printable import printable
+from eigenkms.types import to_hex
 
 if TYPE_CHECKING:
     from eigenkms.chain.anchor import AnchorConfig
@@ -84,7 +85,7 @@ def _deploy(*, settings: "Settings", yes: bool, as_json: bool) -> None:
     cluster = Cluster(settings.require("chain_id"), settings.require("avs"), settings.get("operator_set_id"))
     url, chain_id = settings.require("anchor_rpc_url"), settings.require("anchor_chain_id")
     owner = account(settings, "deploy a commitment registry")
-    _confirm(f"deploy a commitment registry on chain {chain_id} as 0x{owner.address.hex()}", yes=yes)
+    _confirm(f"deploy a commitment registry on chain {chain_id} as {to_hex(owner.address)}", yes=yes)
 
     async def deploy() -> bytes:
         async with JsonRpc(url) as rpc, owner.signer() as signer:
@@ -92,7 +93,7 @@ def _deploy(*, settings: "Settings", yes: bool, as_json: bool) -> None:
             return await deploy_registry(sender, cluster)
 
     registry = client_runner.run(deploy)
-    facts = {"registry": "0x" + registry.hex(), "owner": "0x" + owner.address.hex(), "chain_id": chain_id}
+    facts = {"registry": to_hex(registry), "owner": to_hex(owner.address), "chain_id": chain_id}
     print_result_fields(facts, as_json=as_json)
 
 
@@ -112,7 +113,7 @@ def _allow(*, address: str, settings: "Settings", remove: bool, yes: bool, as_js
     cluster = _cluster(settings)
     owner = account(settings, "change the registry's list")
     listed = "off" if remove else "on"
-    _confirm(f"put 0x{operator.hex()} {listed} the registry's list, as 0x{owner.address.hex()}", yes=yes)
+    _confirm(f"put {to_hex(operator)} {listed} the registry's list, as {to_hex(owner.address)}", yes=yes)
 
     async def change() -> bool:
         async with open_anchor(config, cluster) as anchor, owner.signer() as signer:
@@ -123,9 +124,7 @@ def _allow(*, address: str, settings: "Settings", remove: bool, yes: bool, as_js
             return True
 
     sent = client_runner.run(change)
-    print_result_fields(
-        {"address": "0x" + operator.hex(), "member": not remove, "sent": sent}, as_json=as_json
-    )
+    print_result_fields({"address": to_hex(operator), "member": not remove, "sent": sent}, as_json=as_json)
 
 
 def _cluster(settings: "Settings") -> Any:
@@ -155,12 +154,12 @@ def _show(*, settings: "Settings", as_json: bool) -> None:
             operators = (await chain.operators_at(await chain.head())).operator_set.addresses
             members = await anchor.members_among(operators)
             return {
-                "registry": "0x" + config.registry.hex(),
+                "registry": to_hex(config.registry),
                 "chain_id": config.chain_id,
-                "owner": "0x" + (await anchor.owner()).hex(),
+                "owner": to_hex(await anchor.owner()),
                 "entries": await anchor.submissions(),
-                "members": ["0x" + each.hex() for each in operators if each in members],
-                "missing": ["0x" + each.hex() for each in operators if each not in members],
+                "members": [to_hex(each) for each in operators if each in members],
+                "missing": [to_hex(each) for each in operators if each not in members],
             }
 
     print_result_fields(client_runner.run(look), as_json=as_json)

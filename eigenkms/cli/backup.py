@@ -18,6 +18,7 @@ from eigenkms.cli.support.output import print_note, warn
 from eigenkms.cli.support.passwords import BACKUP, read_password
 from eigenkms.config.schema import CHAIN_SETTINGS
 from eigenkms.errors import ChainError, EigenKmsError, InputError, StorageError
+from eigenkms.types import to_hex
 
 if TYPE_CHECKING:
     from eigenkms.client.network_snapshot import NetworkSnapshot
@@ -58,7 +59,7 @@ def _facts(backup: "Backup") -> dict[str, Any]:
 
     public = public_values(backup)
     return {
-        "operator": "0x" + backup.identity.operator.hex(),
+        "operator": to_hex(backup.identity.operator),
         "cluster": backup.identity.cluster_id.hex(),
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(backup.created)),
         "release": backup.release,
@@ -217,7 +218,7 @@ def _restore(
         refused = "this backup was restored there before, without it"
     facts = {
         "file": file,
-        "operator": "0x" + backup.identity.operator.hex(),
+        "operator": to_hex(backup.identity.operator),
         "cluster": backup.identity.cluster_id.hex(),
         "data_dir": str(target.data_dir),
         "files": [str(path) for path, _ in target.files],

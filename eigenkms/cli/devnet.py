@@ -16,6 +16,7 @@ from eigenkms.config.schema import ATTESTATION_SETTINGS, SETTINGS
 from eigenkms.config.sections import check_attestation
 from eigenkms.config.sources import gather
 from eigenkms.errors import InputError, NetworkError
+from eigenkms.types import to_hex
 
 if TYPE_CHECKING:
     from eigenkms.config.settings import Settings
@@ -173,7 +174,7 @@ def _fund(*, address: str, ether: str, settings: "Settings", as_json: bool) -> N
     balance = client_runner.run(fund, needed, account, wei)
     if needed.anchor is not None:
         client_runner.run(anchor.fund, needed.anchor, account, wei)
-    print_result_fields({"address": "0x" + account.hex(), "balance_wei": balance}, as_json=as_json)
+    print_result_fields({"address": to_hex(account), "balance_wei": balance}, as_json=as_json)
 
 
 def _wei(text: str) -> int:
@@ -203,7 +204,7 @@ def _allow(*, address: str, settings: "Settings", as_json: bool) -> None:
     sent = bool(client_runner.run(allow, needed, delegation_manager, operator).calls)
     if needed.anchor is not None:
         sent |= client_runner.run(anchor.admit, needed.anchor, cluster_id(needed.cluster), operator)
-    print_result_fields({"address": "0x" + operator.hex(), "sent": sent}, as_json=as_json)
+    print_result_fields({"address": to_hex(operator), "sent": sent}, as_json=as_json)
 
 
 for _verb in (_run, _up, _down, _fund, _allow, devnet_app.command):

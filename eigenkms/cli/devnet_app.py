@@ -16,6 +16,7 @@ from eigenkms.cli.support.options import json_option, print_result_fields, setti
 from eigenkms.cli.support.output import print_result
 from eigenkms.errors import InputError
 from eigenkms.plain_text import without_mark
+from eigenkms.types import to_hex
 
 if TYPE_CHECKING:
     from eigenkms.chain.config import ChainConfig
@@ -233,7 +234,7 @@ def facts(application: Application) -> dict[str, Any]:
             policy.restart_policy,
         )
         found = dict(zip(_RELEASE_FACTS, values, strict=True))
-    creator = "0x" + application.creator.hex()
+    creator = to_hex(application.creator)
     return {
         "app_id": application.app_id,
         "creator": creator,

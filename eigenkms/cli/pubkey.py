@@ -12,6 +12,7 @@ from eigenkms.cli.support.progress import Progress
 from eigenkms.config.schema import READER_SETTINGS
 from eigenkms.errors import InputError
 from eigenkms.plain_text import NotUtf8Error, decode_text
+from eigenkms.types import to_hex
 
 if TYPE_CHECKING:
     from eigenkms.client.anchor_check import AnchorWitnesses
@@ -110,7 +111,7 @@ def _facts(
         "threshold": transcript.threshold,
         "transcript": transcript.encoded.hex(),
         "certificate": certificate.encoded.hex(),
-        "operators": [f"0x{m.address.hex()} 0x{m.key.hex()}" for m in transcript.recipients],
-        "signers": ["0x" + signer.hex() for signer in certificate.signers(transcript.recipients)],
-        "anchored_by": None if witnesses is None else ["0x" + each.hex() for each in witnesses.agreeing],
+        "operators": [f"{to_hex(m.address)} {to_hex(m.key)}" for m in transcript.recipients],
+        "signers": [to_hex(signer) for signer in certificate.signers(transcript.recipients)],
+        "anchored_by": None if witnesses is None else [to_hex(each) for each in witnesses.agreeing],
     }

@@ -14,6 +14,7 @@ from eigenkms.cli.support.passwords import read_password
 from eigenkms.cli.support.progress import Progress
 from eigenkms.config.schema import CHAIN_SETTINGS
 from eigenkms.errors import InputError, NetworkError, StorageError
+from eigenkms.types import to_hex
 
 if TYPE_CHECKING:
     from eigenkms.client.network_snapshot import NetworkSnapshot
@@ -117,7 +118,7 @@ def _check_member(snapshot: "NetworkSnapshot", identity: "StoreIdentity", g2: st
 
     Its key there must be that of the keystore.
     """
-    name = "0x" + identity.operator.hex()
+    name = to_hex(identity.operator)
     if identity.operator in snapshot.rejected:
         raise InputError(
             f"repair the share of {name}: the chain's entry is unusable, {snapshot.rejected[identity.operator]}",
@@ -152,14 +153,14 @@ def _facts(
     holders = snapshot.holders(identity.operator)
     if not held and holders < threshold:
         raise NetworkError(
-            f"repair the share of 0x{identity.operator.hex()}: {holders} other operators answer and show version {version}, "
+            f"repair the share of {to_hex(identity.operator)}: {holders} other operators answer and show version {version}, "
             f"and {threshold} must deal from it",
             hint="see eigenkms status for who is missing; the share comes when enough of them are back",
         )
     interval = settings.get("interval_blocks")
     boundary = snapshot.head - snapshot.head % interval + interval
     return {
-        "operator": "0x" + identity.operator.hex(),
+        "operator": to_hex(identity.operator),
         "cluster": identity.cluster_id.hex(),
         "health": found.health.value,
         "running": FolderLock.holder(data_dir(settings) / LOCK_NAME),
@@ -177,12 +178,12 @@ def _without_version(snapshot: "NetworkSnapshot", identity: "StoreIdentity") -> 
     others = snapshot.others(identity.operator)
     if others < snapshot.needed:
         return NetworkError(
-            f"repair the share of 0x{identity.operator.hex()}: {others} other operators answered, "
+            f"repair the share of {to_hex(identity.operator)}: {others} other operators answered, "
             f"{snapshot.needed} needed to know where the network stands",
             hint="see eigenkms status for who is missing, and check that this machine can reach them",
         )
     return NetworkError(
-        f"repair the share of 0x{identity.operator.hex()}: the operators that answered know no version",
+        f"repair the share of {to_hex(identity.operator)}: the operators that answered know no version",
         hint="there is no master key yet, or all have lost it: the first share comes with genesis (eigenkms node --genesis)",
     )
 

@@ -10,6 +10,7 @@ from eigenkms.cli.support.output import print_note
 from eigenkms.cli.support.progress import Progress
 from eigenkms.cli.support.tables import print_table
 from eigenkms.errors import ChainError, NetworkError
+from eigenkms.types import to_hex
 
 if TYPE_CHECKING:
     from eigenkms.client.network_status import Answers, NetworkStatus
@@ -70,7 +71,7 @@ def _print_text(status: "NetworkStatus") -> None:
 def _print_members(answers: "Answers") -> None:
     rows = (
         (
-            "0x" + operator.hex(),
+            to_hex(operator),
             *(["no answer"] if said is None else [_cell(getattr(said, name)) for name in _COLUMNS]),
         )
         for operator, said in answers.items()

@@ -15,7 +15,7 @@ from eigenkms.client.progress import ProgressCallback, ignore_progress
 from eigenkms.client.settings import ClientSettings
 from eigenkms.errors import InputError, NetworkError, VerificationError
 from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.types import OperatorAddress
+from eigenkms.types import OperatorAddress, to_hex
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ async def check_anchor(anchor: Anchor, epoch: CertifiedTranscript) -> AnchorWitn
     if others:
         signers = set(epoch.certificate.signers(recipients))
         told = ", ".join(
-            f"0x{operator.hex()} anchored {_difference(entry, mine)}"
+            f"{to_hex(operator)} anchored {_difference(entry, mine)}"
             + (", and signed the certificate" if operator in signers else "")
             for operator, entry in others.items()
         )

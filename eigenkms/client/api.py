@@ -47,7 +47,7 @@ from eigenkms.crypto.app_ids import canonical
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
 from eigenkms.errors import InputError, NetworkError, VerificationError
 from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.types import AppId, OperatorAddress, Version
+from eigenkms.types import AppId, OperatorAddress, Version, to_hex
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ class Client:
         for operator in operators:
             if operator not in self.transport.operators:
                 raise InputError(
-                    f"ask 0x{operator.hex()} for evidence: it is not an operator of this set today"
+                    f"ask {to_hex(operator)} for evidence: it is not an operator of this set today"
                 )
         survey = EvidenceSurvey(self.transport, progress)
         with trio.move_on_after(self._settings.timeout):
@@ -180,7 +180,7 @@ class Client:
         if found is None:
             raise recovery.quorum_error()
         for operator in sorted(recovery.invalid_signers):
-            log.warning("operator 0x%s sent a false partial signature", operator.hex())
+            log.warning("operator %s sent a false partial signature", to_hex(operator))
         recipient = Recipient(app_id, self.transport.cluster, found.epoch.transcript.mpk)
         return ApplicationKey(recipient, found.app_key)
 

@@ -23,6 +23,7 @@ from eigenkms.client.errors import AttesterError
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import InputError
 from eigenkms.protocols.wire.authorisation import Authorisation, Scope
+from eigenkms.types import to_hex
 
 LAUNCHER_SOCKET: Final = Path("/run/container_launcher/teeserver.sock")
 AUDIENCE: Final = "EigenX KMS"
@@ -66,7 +67,7 @@ class EcdsaAttester:
         return keccak256(self._key.public_key.format(compressed=False)[1:])[12:]
 
     def __repr__(self) -> str:
-        return f"<EcdsaAttester 0x{self.address.hex()}>"
+        return f"<EcdsaAttester {to_hex(self.address)}>"
 
     async def attest(self, scope: Scope) -> Authorisation:
         """Sign at the present time, with a fresh nonce."""

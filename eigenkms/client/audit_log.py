@@ -5,6 +5,7 @@ from eigenkms.chain.operator_set_source import open_chain
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.records.audit_log import LogHeader
 from eigenkms.protocols.wire.session import cluster_id
+from eigenkms.types import to_hex
 
 
 async def check_key_on_chain(config: ChainConfig, header: LogHeader) -> None:
@@ -22,11 +23,11 @@ async def check_key_on_chain(config: ChainConfig, header: LogHeader) -> None:
     member = found.operator_set.get(header.operator)
     if member is None:
         raise VerificationError(
-            f"verify release log: 0x{header.operator.hex()} is no operator of the cluster today",
+            f"verify release log: {to_hex(header.operator)} is no operator of the cluster today",
             hint="if it was one, give the key that it had with --operator-key",
         )
     if member.key != header.key:
         raise VerificationError(
-            f"verify release log: the chain has another key for operator 0x{header.operator.hex()}",
+            f"verify release log: the chain has another key for operator {to_hex(header.operator)}",
             hint="it is not that operator's log, or of a key that it had before: --operator-key",
         )

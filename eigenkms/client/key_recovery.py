@@ -38,7 +38,7 @@ from eigenkms.protocols.wire.authorisation import Authorisation, Scope
 from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.protocols.wire.client_rpc import open_partial
 from eigenkms.protocols.wire.rpc_methods import PARTIAL
-from eigenkms.types import AppId, OperatorAddress
+from eigenkms.types import AppId, OperatorAddress, to_hex
 
 log = logging.getLogger(__name__)
 
@@ -195,8 +195,8 @@ class KeyRecovery:
                 self._retry(attempt, operator)
         elif any(epoch.transcript.mpk != a.epoch.transcript.mpk for a in self._attempts.values()):
             log.warning(
-                "operator 0x%s shows version %d, certified with another master public key",
-                operator.hex(),
+                "operator %s shows version %d, certified with another master public key",
+                to_hex(operator),
                 epoch.transcript.version,
             )
         else:

@@ -20,7 +20,7 @@ from eigenkms.client.settings import ClientSettings
 from eigenkms.client.transport import ClientTransport
 from eigenkms.errors import EigenKmsError
 from eigenkms.protocols.wire.rpc_methods import STATUS
-from eigenkms.types import OperatorAddress
+from eigenkms.types import OperatorAddress, to_hex
 
 ANSWER_SECONDS = 5.0
 """Timeout of the query to one operator."""
@@ -109,9 +109,9 @@ class NetworkStatus:
             "threshold": self.info.threshold,
             "operators": len(self.info.operators),
             "serving": self.serving,
-            "silent": ["0x" + o.hex() for o, said in self.answers.items() if said is None],
+            "silent": [to_hex(o) for o, said in self.answers.items() if said is None],
             "accused": sorted({name for said in self.answers.values() if said for name in said.accused}),
-            "members": {"0x" + o.hex(): said and said.to_json() for o, said in self.answers.items()},
+            "members": {to_hex(o): said and said.to_json() for o, said in self.answers.items()},
         }
 
 

@@ -14,7 +14,7 @@ from eigenkms.crypto.scalars import coordinate
 from eigenkms.errors import EigenKmsError
 from eigenkms.protocols.wire.frames import Frame, WrongScopeError, verify_frame
 from eigenkms.protocols.wire.transcript import Transcript
-from eigenkms.types import OperatorAddress
+from eigenkms.types import OperatorAddress, to_hex
 
 
 class Outcome(Enum):
@@ -65,7 +65,7 @@ class SignatureCollector:
         member = self.transcript.recipients.get(operator)
         assert member is not None
         if frame.sender != operator:
-            raise WrongScopeError(f"read partial signature of 0x{operator.hex()}: signed as another operator")
+            raise WrongScopeError(f"read partial signature of {to_hex(operator)}: signed as another operator")
         verify_frame(frame, member.key)
         self.failures.pop(operator, None)
         if self.app_key is not None:

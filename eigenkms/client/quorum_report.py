@@ -12,7 +12,7 @@ from eigenkms.client.version_discovery import describe_failures
 from eigenkms.errors import EigenKmsError, RefusedError
 from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.protocols.wire.authorisation import FINAL_REFUSALS
-from eigenkms.types import OperatorAddress
+from eigenkms.types import OperatorAddress, to_hex
 
 
 def invalid_signers(attempts: Collection[VersionAttempt]) -> set[OperatorAddress]:
@@ -54,7 +54,7 @@ def _parts(
         for a in others
     ]
     elsewhere = invalid_signers(others) - set(closest.collector.invalid_signers)
-    parts += [f"0x{signer.hex()}: its partial signature is false" for signer in sorted(elsewhere)]
+    parts += [f"{to_hex(signer)}: its partial signature is false" for signer in sorted(elsewhere)]
     if discovery_error is not None:
         parts.append(f"look for other versions: {discovery_error}")
     return parts
@@ -62,8 +62,8 @@ def _parts(
 
 def _describe_shortage(collector: SignatureCollector) -> str:
     reasons = describe_failures(collector.failures)
-    quiet = [f"0x{operator.hex()}: no answer in time" for operator in collector.unanswered()]
-    invalid = [f"0x{signer.hex()}: its partial signature is false" for signer in collector.invalid_signers]
+    quiet = [f"{to_hex(operator)}: no answer in time" for operator in collector.unanswered()]
+    invalid = [f"{to_hex(signer)}: its partial signature is false" for signer in collector.invalid_signers]
     return (
         f"collect partial signatures: {collector.count(Outcome.GOOD)} of {len(collector.transcript.recipients)} "
         f"operators gave one, {collector.transcript.threshold} needed; "

@@ -19,7 +19,7 @@ from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.protocols.wire.rpc_methods import CLIENT_PROTOCOL
 from eigenkms.protocols.wire.session import cluster_id
-from eigenkms.types import Cluster, OperatorAddress
+from eigenkms.types import Cluster, OperatorAddress, to_hex
 
 
 class ClientTransport:
@@ -66,7 +66,7 @@ class ClientTransport:
         """
         peer = self.peer_of(operator)
         if peer is None:
-            raise NetworkError(f"call operator 0x{operator.hex()}: its socket on chain cannot be dialled")
+            raise NetworkError(f"call operator {to_hex(operator)}: its socket on chain cannot be dialled")
         self._host.set_addresses(*peer)
         return await self._host.call(peer[0], CLIENT_PROTOCOL, method, body, timeout=timeout)
 

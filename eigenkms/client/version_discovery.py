@@ -25,7 +25,7 @@ from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.protocols.wire.client_rpc import Info, decode_info, encode_info_request, read_statement
 from eigenkms.protocols.wire.rpc_methods import INFO
-from eigenkms.types import OperatorAddress
+from eigenkms.types import OperatorAddress, to_hex
 
 Failures = Mapping[OperatorAddress, EigenKmsError]
 
@@ -166,10 +166,10 @@ class VersionDiscovery:
             statement.mpk,
         ) != (self._nonce, transcript.hash, transcript.mpk):
             raise VerificationError(
-                f"verify statement of 0x{operator.hex()}: it says something else than asked"
+                f"verify statement of {to_hex(operator)}: it says something else than asked"
             )
         if not await trio.to_thread.run_sync(bn254.verify, frame.digest, frame.signature, key):
-            raise VerificationError(f"verify statement of 0x{operator.hex()}: bad signature")
+            raise VerificationError(f"verify statement of {to_hex(operator)}: bad signature")
 
     async def _verify_version(self, epoch: CertifiedTranscript) -> CertifiedTranscript:
         """Return the verified version with the same transcript.
@@ -232,4 +232,4 @@ def statements_needed(n: int) -> int:
 
 def describe_failures(failures: Failures) -> str:
     """Return ``0x…: reason; …`` for a message."""
-    return "; ".join(f"0x{operator.hex()}: {error}" for operator, error in sorted(failures.items()))
+    return "; ".join(f"{to_hex(operator)}: {error}" for operator, error in sorted(failures.items()))

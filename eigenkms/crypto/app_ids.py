@@ -22,7 +22,7 @@ from typing import Final
 
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import InputError
-from eigenkms.types import AppId, ExactAppId
+from eigenkms.types import AppId, ExactAppId, to_hex
 
 _NEARLY: Final = re.compile(r"[0-9a-fA-F]{40}|0[xX][0-9a-fA-F]{38,42}", re.ASCII)
 _ADDRESS: Final = re.compile(r"0[xX]([0-9a-fA-F]{40})", re.ASCII)
@@ -83,7 +83,7 @@ def other_spelling(app_id: str) -> str | None:
     address = address_of(app_id)
     if address is None:
         return None
-    lower = "0x" + address.hex()
+    lower = to_hex(address)
     return checksummed(address) if app_id == lower else lower
 
 

@@ -9,11 +9,12 @@ from eigenkms.chain.operator_registry import open_registry
 from eigenkms.chain.operator_set_source import open_chain
 from eigenkms.chain.registration import perform, transfer
 from eigenkms.chain.rpc import Rpc
-from eigenkms.chain.rpc_values import parse_quantity, to_hex
+from eigenkms.chain.rpc_values import parse_quantity
 from eigenkms.chain.transactions import Sender
 from eigenkms.config.presets import DEVNET_CHAIN_ID
 from eigenkms.devnet.engines.accounts import AVS_OWNER, DEPLOYER, PRIVATE_KEYS
 from eigenkms.errors import InputError
+from eigenkms.types import to_hex
 
 
 def devnet_sender(rpc: Rpc, chain_id: int, private_key: bytes, action: str) -> Sender:

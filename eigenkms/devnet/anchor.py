@@ -13,12 +13,11 @@ from eigenkms.chain.anchor import AnchorConfig, deploy_registry, open_anchor, se
 from eigenkms.chain.config import Deployment
 from eigenkms.chain.registration import transfer
 from eigenkms.chain.rpc import JsonRpc
-from eigenkms.chain.rpc_values import to_hex
 from eigenkms.chain.transactions import Sender
 from eigenkms.devnet.engines.accounts import AVS_OWNER, DEPLOYER, PRIVATE_KEYS
 from eigenkms.devnet.engines.launch import EngineName, open_engine
 from eigenkms.errors import InputError
-from eigenkms.types import Cluster, ClusterId, OperatorAddress
+from eigenkms.types import Cluster, ClusterId, OperatorAddress, to_hex
 
 ANCHOR_CHAIN_ID: Final = 31338
 

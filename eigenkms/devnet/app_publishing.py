@@ -11,8 +11,9 @@ from typing import Final
 from eigenkms.applications import AppRelease
 from eigenkms.chain import abi
 from eigenkms.chain.app_releases import check_release, encode_release
-from eigenkms.chain.rpc_values import parse_bytes, to_hex
+from eigenkms.chain.rpc_values import parse_bytes
 from eigenkms.chain.transactions import Receipt, Sender
+from eigenkms.types import to_hex
 
 GAS_CREATE: Final = 400_000
 GAS_CHANGE: Final = 120_000

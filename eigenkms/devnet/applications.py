@@ -14,14 +14,14 @@ from eigenkms.chain.applications import ChainApplications
 from eigenkms.chain.config import ChainConfig, Finality
 from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.chain.registration import transfer
-from eigenkms.chain.rpc_values import parse_quantity, to_hex
+from eigenkms.chain.rpc_values import parse_quantity
 from eigenkms.chain.transactions import Sender
 from eigenkms.crypto.app_ids import address_of
 from eigenkms.devnet import app_publishing
 from eigenkms.devnet.admin import devnet_sender
 from eigenkms.devnet.engines.accounts import AVS_OWNER, DEPLOYER, PRIVATE_KEYS
 from eigenkms.errors import InputError
-from eigenkms.types import AppId
+from eigenkms.types import AppId, to_hex
 
 LEAST_WEI: Final = 10**18
 GIFT_WEI: Final = 10 * 10**18

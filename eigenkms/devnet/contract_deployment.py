@@ -8,9 +8,10 @@ from eigenkms.chain import abi
 from eigenkms.chain.config import Deployment
 from eigenkms.chain.contracts import artefact
 from eigenkms.chain.rpc import JsonRpc
-from eigenkms.chain.rpc_values import parse_quantity, to_hex
+from eigenkms.chain.rpc_values import parse_quantity
 from eigenkms.chain.transactions import Sender
 from eigenkms.errors import ChainError
+from eigenkms.types import to_hex
 
 __all__ = ["Deployment", "deploy_contracts"]
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eigenkms.chain.config import Deployment
-from eigenkms.chain.rpc_values import to_hex
 from eigenkms.devnet.anchor import DevnetAnchor
 from eigenkms.devnet.operators import DevnetOperator, write_private
+from eigenkms.types import to_hex
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def write_config(member: DevnetOperator, shared: Mapping[str, object]) -> None:
     """Write the node's TOML file, in the place of an earlier one, with the shared settings."""
     values = {
         **shared,
-        "operator": "0x" + member.address.hex(),
+        "operator": to_hex(member.address),
         "data_dir": str(member.folder / "data"),
         "bn254_keystore": str(member.folder / "bn254.json"),
         "p2p_keystore": str(member.folder / "p2p.json"),

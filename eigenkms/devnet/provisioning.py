@@ -25,6 +25,7 @@ from eigenkms.devnet.nurseries import open_scope
 from eigenkms.devnet.operators import make_operator_of, register_operator
 from eigenkms.devnet.ports import free_ports
 from eigenkms.errors import ChainError, InputError
+from eigenkms.types import to_hex
 
 SETUP_BLOCKS = 600
 """More blocks than it takes to deploy the contracts and register the operators, a block each."""
@@ -104,7 +105,7 @@ async def _open(
         rpc = await stack.enter_async_context(JsonRpc(chain.url))
         keys = checked_accounts(chain.accounts, operators)
         contracts = await deploy_contracts(rpc, keys[0], keys[1])
-        say(f"contracts deployed, AVS 0x{contracts.avs.hex()}")
+        say(f"contracts deployed, AVS {to_hex(contracts.avs)}")
         anchor = None
         if anchored:
             opening = open_devnet_anchor(name, contracts, folder / "anchor.log")
@@ -121,7 +122,7 @@ async def _open(
             await register_operator(member, account, owner, contracts)
             if anchor is not None:
                 await anchor.admit(member.address)
-            say(f"{member.name} 0x{member.address.hex()} registered with its BN254 key and socket")
+            say(f"{member.name} {to_hex(member.address)} registered with its BN254 key and socket")
             members.append(member)
         network = Devnet(
             folder=folder,

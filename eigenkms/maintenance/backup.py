@@ -30,7 +30,7 @@ from eigenkms.protocols.wire.transcript import decode_transcript
 from eigenkms.protocols.wire.votes import decode_certificate
 from eigenkms.storage.rows import StoreIdentity
 from eigenkms.storage.store_reader import has_store, read_store
-from eigenkms.types import Cluster, OperatorAddress
+from eigenkms.types import Cluster, OperatorAddress, to_hex
 
 SHARE_LOOKS: Final = 20
 """How often a share of the newest version is looked for: a node decrypts it in the moments after the certificate."""
@@ -151,7 +151,7 @@ def make_backup(
         with read_store(folder) as copy:
             if copy.identity != identity:
                 raise StorageError(
-                    f"back up {folder}: it belongs to operator 0x{copy.identity.operator.hex()} in cluster "
+                    f"back up {folder}: it belongs to operator {to_hex(copy.identity.operator)} in cluster "
                     f"{copy.identity.cluster_id.hex()[:16]}…, not to the one that the configuration names",
                     hint="check --config and --data-dir",
                 )

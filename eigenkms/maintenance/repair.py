@@ -21,7 +21,7 @@ from eigenkms.storage.rows import StoreIdentity
 from eigenkms.storage.schema import SPENT
 from eigenkms.storage.snapshot import snapshot
 from eigenkms.storage.store_reader import StoreReader, has_store, read_store
-from eigenkms.types import Version
+from eigenkms.types import Version, to_hex
 
 
 class Health(Enum):
@@ -90,7 +90,7 @@ def _newest_share(copy: StoreReader, password: str) -> Version | None:
 def _check_identity(folder: Path, copy: StoreReader, identity: StoreIdentity) -> None:
     if copy.identity != identity:
         raise StorageError(
-            f"repair data folder {folder}: it belongs to operator 0x{copy.identity.operator.hex()} in cluster "
+            f"repair data folder {folder}: it belongs to operator {to_hex(copy.identity.operator)} in cluster "
             f"{copy.identity.cluster_id.hex()[:16]}…, not to the one that the configuration names",
             hint="check --config and --data-dir; nothing was changed",
         )

@@ -37,7 +37,7 @@ from eigenkms.storage.rebuild import (
     write_new,
 )
 from eigenkms.storage.store_reader import has_store, read_store
-from eigenkms.types import Version
+from eigenkms.types import Version, to_hex
 
 CONFIG_NAME: Final = "node.toml"
 _NAMES: Final = {
@@ -64,8 +64,8 @@ def target_of(backup: Backup, settings: Settings) -> RestoreTarget:
     identity = identity_of(settings)
     if identity.operator != backup.identity.operator:
         raise InputError(
-            f"restore: the backup is of operator 0x{backup.identity.operator.hex()}, "
-            f"the configuration of 0x{identity.operator.hex()}",
+            f"restore: the backup is of operator {to_hex(backup.identity.operator)}, "
+            f"the configuration of {to_hex(identity.operator)}",
             hint="give the configuration of the operator that was backed up, or -d FOLDER",
         )
     if identity != backup.identity:

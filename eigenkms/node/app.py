@@ -34,7 +34,7 @@ from eigenkms.node.systemd import SystemdNotifier
 from eigenkms.p2p.host import Host, open_host
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.frames import Frame
-from eigenkms.types import BlockRef
+from eigenkms.types import BlockRef, to_hex
 
 __all__ = ["Node", "NodeKeys", "run_node", "run_until_signalled"]
 
@@ -131,8 +131,8 @@ class Node:
             await self._open_listeners(nursery)
             self._follow_chain(nursery)
             log.info(
-                "node of operator 0x%s is up as peer %s",
-                self.resources.config.operator.hex(),
+                "node of operator %s is up as peer %s",
+                to_hex(self.resources.config.operator),
                 self.host.peer_id,
                 extra={"fields": {"event": "up", "peer": str(self.host.peer_id)}},
             )

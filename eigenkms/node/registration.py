@@ -14,7 +14,7 @@ from eigenkms.chain.operator_set_source import OperatorSetSource
 from eigenkms.errors import InputError
 from eigenkms.node.clock_skew import warn_if_behind
 from eigenkms.node.network.peer_book import PeerBook
-from eigenkms.types import BlockRef, OperatorAddress
+from eigenkms.types import BlockRef, OperatorAddress, to_hex
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +39,8 @@ class RegistrationCheck:
         log_rejected(found)
         if self._operator not in found.operator_set.addresses:
             log.warning(
-                "operator 0x%s is not in the operator set at this block: waiting to be registered",
-                self._operator.hex(),
+                "operator %s is not in the operator set at this block: waiting to be registered",
+                to_hex(self._operator),
             )
         self.check_key(found)
 
@@ -53,7 +53,7 @@ class RegistrationCheck:
         mine = found.operator_set.get(self._operator)
         if mine is not None and mine.key != self._key:
             raise InputError(
-                f"use the BN254 keystore: the key of operator 0x{mine.address.hex()} on chain is another one",
+                f"use the BN254 keystore: the key of operator {to_hex(mine.address)} on chain is another one",
                 hint="give the keystore of the key that was registered for this operator and operator set",
             )
 
@@ -61,4 +61,4 @@ class RegistrationCheck:
 def log_rejected(found: RawOperatorSet) -> None:
     """Warn of each operator that the set leaves out, with the reason."""
     for address, reason in found.rejected:
-        log.warning("operator 0x%s is left out: %s", address.hex(), reason)
+        log.warning("operator %s is left out: %s", to_hex(address), reason)

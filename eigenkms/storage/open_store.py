@@ -17,6 +17,7 @@ from eigenkms.storage.rows import StoreIdentity
 from eigenkms.storage.schema import STORE
 from eigenkms.storage.vault import WrappedRoot
 from eigenkms.storage.writer_version import note_release
+from eigenkms.types import to_hex
 
 _log = logging.getLogger(__name__)
 
@@ -130,8 +131,8 @@ class StoreOpener:
     def _check_identity(self, cluster_id: bytes, operator: bytes) -> None:
         if operator != self._identity.operator:
             raise StorageError(
-                f"open database {self._path}: it belongs to operator 0x{operator.hex()}, "
-                f"not to 0x{self._identity.operator.hex()}",
+                f"open database {self._path}: it belongs to operator {to_hex(operator)}, "
+                f"not to {to_hex(self._identity.operator)}",
                 hint="give each operator its own --data-dir",
             )
         if cluster_id != self._identity.cluster_id:

@@ -19,12 +19,12 @@ from eigenkms.chain.anchor import (
 )
 from eigenkms.chain.config import Finality
 from eigenkms.chain.registration import transfer
-from eigenkms.chain.rpc_values import parse_bytes, to_hex
+from eigenkms.chain.rpc_values import parse_bytes
 from eigenkms.chain.transactions import Sender
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import ChainError, InputError
 from eigenkms.protocols.wire.session import cluster_id
-from eigenkms.types import Cluster, OperatorAddress
+from eigenkms.types import Cluster, OperatorAddress, to_hex
 from tests.chain.conftest import World, one_engine
 from tests.support.fake_network import make_network
 

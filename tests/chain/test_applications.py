@@ -20,12 +20,12 @@ from eigenkms.chain.app_releases import MAX_RELEASE_BYTES, decode_release, encod
 from eigenkms.chain.applications import ChainApplications, applications_of
 from eigenkms.chain.config import Finality
 from eigenkms.chain.operator_set_source import open_chain
-from eigenkms.chain.rpc_values import parse_bytes, parse_quantity, to_hex
+from eigenkms.chain.rpc_values import parse_bytes, parse_quantity
 from eigenkms.crypto.app_ids import checksummed
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.devnet import app_publishing
 from eigenkms.errors import ChainError
-from eigenkms.types import AppId, BlockRef
+from eigenkms.types import AppId, BlockRef, to_hex
 from tests.chain.conftest import World, one_engine
 from tests.support.rpc_servers import Call, Tamper, tampering
 from tests.support.waiting import eventually

@@ -8,8 +8,8 @@ import pytest
 
 from eigenkms.chain import abi, revert_reasons
 from eigenkms.chain.contracts import artefact
-from eigenkms.chain.rpc_values import to_hex
 from eigenkms.crypto.hashing import keccak256
+from eigenkms.types import to_hex
 from tests.support.tools import require
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,13 +15,13 @@ import trio
 
 from eigenkms.chain import registration
 from eigenkms.chain.rpc import JsonRpc, RpcRefusedError, pin
-from eigenkms.chain.rpc_values import to_hex
 from eigenkms.chain.transactions import Sender
 from eigenkms.devnet.engines import EngineName, launch, open_engine
 from eigenkms.devnet.engines.accounts import BALANCE_WEI, PRIVATE_KEYS, address_of
 from eigenkms.devnet.engines.launch import find_anvil
 from eigenkms.devnet.ports import free_ports
 from eigenkms.errors import ChainError, InputError
+from eigenkms.types import to_hex
 from tests.chain.conftest import ENGINE_PARAMS, World, one_engine
 from tests.support.tools import require_engine
 from tests.support.waiting import PATIENCE, eventually

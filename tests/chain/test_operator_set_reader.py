@@ -12,10 +12,10 @@ from eigenkms.chain.config import ChainConfig, Finality
 from eigenkms.chain.operator_set import MAX_SOCKET_CHARACTERS, RawOperatorSet
 from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.chain.rpc import RpcRefusedError
-from eigenkms.chain.rpc_values import to_hex
 from eigenkms.crypto import bn254
 from eigenkms.devnet.contract_deployment import deploy_contracts
 from eigenkms.errors import ChainError, InputError
+from eigenkms.types import to_hex
 from tests.chain.conftest import DELAY, MEMBERS, World, bn254_key, one_engine, socket_of
 from tests.support.rpc_servers import Call, Tamper, tampering
 

@@ -7,10 +7,11 @@ from eth_abi.abi import encode
 from eigenkms.chain import abi, registration
 from eigenkms.chain.operator_keys import registration_digest
 from eigenkms.chain.rpc import JsonRpc, RpcRefusedError
-from eigenkms.chain.rpc_values import parse_bytes, to_hex
+from eigenkms.chain.rpc_values import parse_bytes
 from eigenkms.chain.transactions import Sender
 from eigenkms.crypto import bn254
 from eigenkms.errors import ChainError, InputError
+from eigenkms.types import to_hex
 from tests.chain.conftest import DELAY, World, bn254_key, one_engine, socket_of
 from tests.support.rpc_servers import tampering
 

@@ -16,9 +16,8 @@ from eigenkms.chain.config import Finality
 from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.chain.rpc_majority import DisagreementError
 from eigenkms.chain.rpc_pool import RpcPool
-from eigenkms.chain.rpc_values import to_hex
 from eigenkms.errors import ChainError
-from eigenkms.types import AppId, BlockRef
+from eigenkms.types import AppId, BlockRef, to_hex
 from tests.chain.conftest import MEMBERS, World, one_engine
 from tests.support.rpc_servers import Call, tampering
 from tests.support.waiting import eventually

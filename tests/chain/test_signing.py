@@ -10,10 +10,10 @@ from eth_account import Account
 
 from eigenkms.chain.registration import transfer
 from eigenkms.chain.rpc import JsonRpc
-from eigenkms.chain.rpc_values import to_hex
 from eigenkms.chain.signing import LocalSigner, RemoteSigner
 from eigenkms.chain.transactions import Sender
 from eigenkms.errors import ChainError, EigenKmsError, VerificationError
+from eigenkms.types import to_hex
 from tests.chain.conftest import World, one_engine
 from tests.support.rpc_servers import Reply, Server, result, scripted, serve
 from tests.support.waiting import PATIENCE

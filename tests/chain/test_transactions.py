@@ -15,11 +15,11 @@ from hexbytes import HexBytes
 from eigenkms.chain import registration
 from eigenkms.chain.registration import transfer
 from eigenkms.chain.rpc import JsonRpc
-from eigenkms.chain.rpc_values import to_hex
 from eigenkms.chain.signing import LocalSigner
 from eigenkms.chain.transactions import Sender, Terms, base_fee_of, pending_of
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import ChainError
+from eigenkms.types import to_hex
 from tests.chain.conftest import ENGINE_PARAMS, World, one_engine
 from tests.support.rpc_servers import Reply, Server, serve, tampering
 from tests.support.waiting import PATIENCE, eventually

@@ -15,12 +15,12 @@ import trio
 
 from eigenkms.chain import abi, operator_registry, registration
 from eigenkms.chain.rpc import JsonRpc
-from eigenkms.chain.rpc_values import to_hex
 from eigenkms.cli.main import run
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.errors import StorageError
 from eigenkms.keys.keystores import PrivateKey, new_key, public_values, read_metadata
 from eigenkms.maintenance.peer_key import PeerKeyRotation
+from eigenkms.types import to_hex
 from tests.chain.conftest import DELAY, World, _Background, bn254_key, socket_of
 from tests.chain.test_signing import sign
 from tests.cli.conftest import SCRIPT, clean_environment, eigenkms, lines, on_terminal

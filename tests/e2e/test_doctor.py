@@ -21,7 +21,6 @@ from typing import Any
 import pytest
 import trio
 
-from eigenkms.chain.rpc_values import to_hex
 from eigenkms.config.node import NodeConfig
 from eigenkms.crypto.bn254 import KeyPair
 from eigenkms.crypto.keystore import ScryptCost
@@ -34,7 +33,7 @@ from eigenkms.protocols.records.audit_log import LogHeader, sign_head
 from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.storage.audit_log import AuditLog
 from eigenkms.storage.store import Store, StoreIdentity
-from eigenkms.types import ClusterId, OperatorAddress
+from eigenkms.types import ClusterId, OperatorAddress, to_hex
 from tests.support.hosts import patient_host
 from tests.support.live_network import STEADY, LiveNetwork, Said, eigenkms, eigenkms_process, free_port
 from tests.support.private_files import write_private

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from eigenkms.cli.support.output import print_note
 from eigenkms.cli.support.passwords import ACCOUNT, read_password
 from eigenkms.errors import InputError
+from eigenkms.types import to_hex
 
 if TYPE_CHECKING:
     from eigenkms.chain.signing import Signer
@@ -86,7 +87,7 @@ def _unlocked(path: Path, settings: "Settings", named: bytes | None) -> Account:
     address = bytes.fromhex(opened.public["address"][2:])
     if named not in (None, address):
         raise InputError(
-            f"open keystore {path}: it is of account 0x{address.hex()}, not of {settings.where('account')}",
+            f"open keystore {path}: it is of account {to_hex(address)}, not of {settings.where('account')}",
             hint="give the keystore of that account, or leave account out",
         )
     return Account(address, key=opened.secret)

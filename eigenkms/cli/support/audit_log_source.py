@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from eigenkms.cli.support.input_file import InputFile
 from eigenkms.cli.support.logs import timestamp
 from eigenkms.errors import InputError, RemoteProtocolError
+from eigenkms.types import to_hex
 
 if TYPE_CHECKING:
     from eigenkms.config.settings import Settings
@@ -61,7 +62,7 @@ def log_facts(log: AuditLogSource) -> dict[str, Any]:
     """Return the facts of the whole log, as ``--json`` has them."""
     header, head = log.header, log.signed.head
     return {
-        "operator": "0x" + header.operator.hex(),
+        "operator": to_hex(header.operator),
         "cluster": header.cluster.hex(),
         "key": header.key.hex(),
         "begun": timestamp(header.begun_ms / 1000),

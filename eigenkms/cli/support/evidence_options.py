@@ -16,6 +16,7 @@ from eigenkms.cli.support.output import warn
 from eigenkms.cli.support.progress import Progress
 from eigenkms.config import parsers
 from eigenkms.errors import InputError, NetworkError
+from eigenkms.types import to_hex
 
 if TYPE_CHECKING:
     from eigenkms.client.evidence import EvidenceReport
@@ -129,10 +130,10 @@ def fetch_report(settings: "Settings", choice: EvidenceChoice) -> "EvidenceRepor
     """
     report = _read_folder(choice.folder) if choice.folder is not None else _ask_network(settings, choice)
     for operator, reason in report.rejected:
-        who = f"the folder {choice.folder}" if operator is None else f"operator 0x{operator.hex()}"
+        who = f"the folder {choice.folder}" if operator is None else f"operator {to_hex(operator)}"
         warn(f"{who} has evidence that does not verify: {reason}")
     for operator, error in sorted(report.failures.items()):
-        warn(f"operator 0x{operator.hex()} did not give all its evidence: {error}")
+        warn(f"operator {to_hex(operator)} did not give all its evidence: {error}")
     return replace(report, pieces=tuple(piece for piece in report.pieces if choice.matches(piece.bundle)))
 
 
@@ -144,7 +145,7 @@ def _ask_network(settings: "Settings", choice: EvidenceChoice) -> "EvidenceRepor
         report = client_runner.run(one_shot.fetch_evidence, needed, choice.operators, progress)
     if len(report.failures) == report.asked and not report.pieces:
         reasons = "; ".join(
-            f"0x{operator.hex()}: {error}" for operator, error in sorted(report.failures.items())
+            f"{to_hex(operator)}: {error}" for operator, error in sorted(report.failures.items())
         )
         raise NetworkError(f"read evidence: no operator gave all it has; {reasons or 'there are none'}")
     return report

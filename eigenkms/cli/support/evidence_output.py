@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from eigenkms.cli.support.options import print_result_fields
 from eigenkms.cli.support.output import print_result
 from eigenkms.cli.support.tables import print_table
+from eigenkms.types import to_hex
 
 if TYPE_CHECKING:
     from eigenkms.client.evidence import EvidenceReport, VerifiedEvidence
@@ -29,7 +30,7 @@ def report_facts(report: "EvidenceReport") -> dict[str, Any]:
 
 
 def _hex(value: bytes) -> str:
-    return "0x" + value.hex()
+    return to_hex(value)
 
 
 def _facts(bundle: "Bundle") -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from eigenkms.cli.support.options import print_result_fields
 from eigenkms.cli.support.socket_options import peer_id_of, shown_socket
+from eigenkms.types import to_hex
 
 if TYPE_CHECKING:
     from eigenkms.chain.config import ChainConfig
@@ -27,8 +28,9 @@ def print_registration(
     """
     from eigenkms.chain import abi
     from eigenkms.chain.operator_keys import CURVES
-    from eigenkms.chain.rpc_values import format_ether, to_hex
+    from eigenkms.chain.rpc_values import format_ether
     from eigenkms.keys.keystores import claims_bn254, read_metadata
+    from eigenkms.types import to_hex
 
     is_bn254, matches = found.curve == abi.CURVE_BN254, None
     if is_bn254 and keystore is not None and found.key is not None:
@@ -93,7 +95,7 @@ async def _ecdsa_rows(chain: "OperatorSetSource") -> tuple[int, Rows]:
 
 def _row(address: bytes, socket: str, curve: str, key: str | None, problem: str | None) -> dict[str, Any]:
     return {
-        "address": "0x" + address.hex(),
+        "address": to_hex(address),
         "peer_id": peer_id_of(socket),
         "socket": socket,
         "curve": curve,

@@ -12,6 +12,7 @@ from eigenkms.cli.support.accounts import account, fee_terms
 from eigenkms.cli.support.options import json_option, print_result_fields
 from eigenkms.cli.support.output import print_note, print_result, warn
 from eigenkms.errors import InputError
+from eigenkms.types import to_hex
 
 if TYPE_CHECKING:
     from eigenkms.chain.operator_plan import Plan, TransactionStep
@@ -114,8 +115,9 @@ def _outcome(reason: str | None) -> str:
 
 async def _confirm(plan: "Plan", fee: int, options: SendOptions) -> None:
     """Say what will be sent, and ask once. Raises InputError where nobody can be asked, or the answer is no."""
-    from eigenkms.chain.rpc_values import format_ether, to_hex
+    from eigenkms.chain.rpc_values import format_ether
     from eigenkms.cli.support.prompts import confirm
+    from eigenkms.types import to_hex
 
     for step in plan.steps:
         print_note(f"{step.name}: {step.done or 'to be sent'}")
@@ -144,7 +146,7 @@ def _counted(plan: "Plan") -> str:
 
 async def _send(sender: "Sender", plan: "Plan") -> dict[str, "Receipt"]:
     from eigenkms.chain.registration import perform
-    from eigenkms.chain.rpc_values import to_hex
+    from eigenkms.types import to_hex
 
     receipts = {}
     for step in plan.steps:
@@ -161,7 +163,7 @@ def _facts(
     plan: "Plan", chain_id: int, fee: int, receipts: dict[str, "Receipt"], simulated: dict[str, str] | None
 ) -> dict[str, Any]:
     """As ``--json`` prints them (docs/cli.md, operator)."""
-    from eigenkms.chain.rpc_values import to_hex
+    from eigenkms.types import to_hex
 
     return {
         "action": plan.action,
@@ -179,7 +181,7 @@ def _facts(
 def _step_facts(
     step: "TransactionStep", fee: int, receipt: "Receipt | None", simulated: dict[str, str] | None
 ) -> dict[str, Any]:
-    from eigenkms.chain.rpc_values import to_hex
+    from eigenkms.types import to_hex
 
     facts: dict[str, Any] = {"step": step.name, "skipped": step.done or None}
     if step.call is not None:
@@ -196,7 +198,7 @@ def _step_facts(
 
 
 def _call_facts(call: "Call", fee: int) -> dict[str, Any]:
-    from eigenkms.chain.rpc_values import to_hex
+    from eigenkms.types import to_hex
 
     return {
         "contract": call.contract,
@@ -212,7 +214,7 @@ def _call_facts(call: "Call", fee: int) -> dict[str, Any]:
 def _plain(argument: object) -> Any:
     """Return an argument of a call for JSON: bytes in hex, tuples as lists."""
     if isinstance(argument, bytes):
-        return "0x" + argument.hex()
+        return to_hex(argument)
     if isinstance(argument, list | tuple):
         return [_plain(inner) for inner in argument]
     return argument
@@ -254,6 +256,6 @@ def check_operator(settings: "Settings", action: str, sender: bytes) -> None:
     if operator not in (None, sender):
         assert operator is not None
         raise InputError(
-            f"{action}: the account 0x{sender.hex()} is not the operator 0x{operator.hex()}, and sends for itself alone",
+            f"{action}: the account {to_hex(sender)} is not the operator {to_hex(operator)}, and sends for itself alone",
             hint="give the operator's own account; one that the operator appointed to act for it is not supported",
         )

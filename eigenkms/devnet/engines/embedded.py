@@ -18,6 +18,7 @@ from typing import Any, Final
 from ethereum_rpc import RPCError
 
 from eigenkms.devnet.engines.ledger import Ledger
+from eigenkms.types import to_hex
 
 MAX_REQUEST_BYTES: Final = 4 * 2**20
 IDLE_SECONDS: Final = 120
@@ -68,7 +69,7 @@ class EmbeddedRpcServer(ThreadingHTTPServer):
 def _error(number: Any, code: int, message: str, data: bytes | None = None) -> dict[str, Any]:
     error: dict[str, Any] = {"code": code, "message": message}
     if data is not None:
-        error["data"] = "0x" + bytes(data).hex()
+        error["data"] = to_hex(bytes(data))
     return {"jsonrpc": "2.0", "id": number, "error": error}
 
 

@@ -24,6 +24,7 @@ import trio
 from eigenkms.config.environment import without_own_secrets
 from eigenkms.devnet.engines.accounts import BALANCE_WEI, PRIVATE_KEYS, address_of
 from eigenkms.errors import ChainError, InputError
+from eigenkms.types import to_hex
 
 if TYPE_CHECKING:
     from eigenkms.chain.rpc import JsonRpc
@@ -202,9 +203,7 @@ async def _prepare_anvil(url: str, block_time: float) -> None:
 
     async with JsonRpc(url) as rpc:
         step = max(1, ceil(block_time))
-        funding = [
-            ("anvil_setBalance", ("0x" + address_of(key).hex(), hex(BALANCE_WEI))) for key in PRIVATE_KEYS
-        ]
+        funding = [("anvil_setBalance", (to_hex(address_of(key)), hex(BALANCE_WEI))) for key in PRIVATE_KEYS]
         await rpc.batch([("anvil_setBlockTimestampInterval", (step,)), *funding])
 
 

@@ -6,6 +6,7 @@ from typing import Final
 from eigenkms.config.presets import DEVNET_CHAIN_ID
 from eigenkms.maintenance.doctor.checks import Finding, failed, ok, skipped, warning
 from eigenkms.maintenance.doctor.context import CheckContext
+from eigenkms.types import to_hex
 
 RENEW_BEFORE: Final = timedelta(days=14)
 
@@ -14,7 +15,7 @@ async def configuration(case: CheckContext) -> Finding:
     """Check that the settings parse and fit together."""
     config = case.config
     return ok(
-        f"operator 0x{config.operator.hex()} on chain {config.chain.chain_id}, policy {config.policy.mode}"
+        f"operator {to_hex(config.operator)} on chain {config.chain.chain_id}, policy {config.policy.mode}"
     )
 
 

@@ -9,7 +9,6 @@ from typing import Final
 import trio
 
 from eigenkms import bounded_json
-from eigenkms.chain.rpc_values import to_hex
 from eigenkms.config.node import parameters_of
 from eigenkms.errors import EigenKmsError
 from eigenkms.maintenance.doctor.checks import Finding, failed, ok, skipped, warning
@@ -17,7 +16,7 @@ from eigenkms.maintenance.doctor.context import CheckContext, PeerStatus
 from eigenkms.node.clock_skew import CLOCK_SECONDS
 from eigenkms.p2p.identity import PeerAddress
 from eigenkms.protocols.wire import rpc_methods
-from eigenkms.types import OperatorAddress
+from eigenkms.types import OperatorAddress, to_hex
 
 ANSWER_SECONDS: Final = 6.0
 MAX_TIME: Final = 2**53

@@ -10,13 +10,13 @@ from eigenkms.chain.logs import LogQuery
 from eigenkms.chain.operator_set_source import OperatorSetSource
 from eigenkms.chain.registration import gas_of_socket
 from eigenkms.chain.rpc import JsonRpc, RpcRefusedError, pin
-from eigenkms.chain.rpc_values import Json, parse_block, parse_bytes, parse_quantity, to_hex
+from eigenkms.chain.rpc_values import Json, parse_block, parse_bytes, parse_quantity
 from eigenkms.config.presets import DEVNET_CHAIN_ID
 from eigenkms.errors import ChainError, InputError
 from eigenkms.maintenance.doctor.checks import Finding, Verdict, failed, ok, skipped, warning
 from eigenkms.maintenance.doctor.context import CheckContext
 from eigenkms.p2p.identity import PeerAddress, parse_address, why_undialable
-from eigenkms.types import BlockRef
+from eigenkms.types import BlockRef, to_hex
 
 HEAD_BLOCKS: Final = 20
 HEAD_SECONDS: Final = 30.0

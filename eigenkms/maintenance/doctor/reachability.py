@@ -6,7 +6,6 @@ from typing import Final
 
 import trio
 
-from eigenkms.chain.rpc_values import to_hex
 from eigenkms.crypto.bn254 import KeyPair
 from eigenkms.errors import EigenKmsError, InputError
 from eigenkms.maintenance.doctor.checks import Finding, failed, ok, skipped, warning
@@ -18,7 +17,7 @@ from eigenkms.p2p.identity import PeerId, PeerKey, TransportAddress, parse_trans
 from eigenkms.p2p.listening.listener import bind_all
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.dial_back import ReachAnswer, build_reach_request, decode_reach_answer
-from eigenkms.types import DialOutcome, OperatorAddress
+from eigenkms.types import DialOutcome, OperatorAddress, to_hex
 
 NEAR_SECONDS: Final = 2.0
 BUSY_SECONDS, BUSY_TIMES = 0.7, 12

@@ -13,7 +13,7 @@ from eigenkms.protocols.ceremony.holdings import NOT_OPENED
 from eigenkms.protocols.ceremony.participant import SessionEffect
 from eigenkms.protocols.ceremony.session_observer import FAILED
 from eigenkms.protocols.wire.session import Session
-from eigenkms.types import SessionId
+from eigenkms.types import SessionId, to_hex
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class SessionReporter:
         log.log(level, "session %s: %s %s", name, event.event, _plain(event.fields), extra=extra)
 
     def _report_fault(self, session: Session | None, report: ReportFault) -> None:
-        accused, fault = "0x" + report.evidence.accused.hex(), report.evidence.fault.value
+        accused, fault = to_hex(report.evidence.accused), report.evidence.fault.value
         session_id = None if session is None else session.id
         extra = log_fields.session_fields(session_id, "evidence", fault=fault, accused=accused)
         log.warning("session %s: evidence of %s against %s", _name_of(session), fault, accused, extra=extra)

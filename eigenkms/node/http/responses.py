@@ -13,7 +13,7 @@ from starlette.responses import Response
 from eigenkms.applications import AppRelease
 from eigenkms.node.http.requests import SecretsRequest
 from eigenkms.protocols.wire.transcript import Transcript
-from eigenkms.types import OperatorAddress
+from eigenkms.types import OperatorAddress, to_hex
 
 
 def json_response(body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -33,7 +33,7 @@ def pubkey_answer(operator: OperatorAddress, transcript: Transcript) -> bytes:
             "commitments": [_point(each) for each in transcript.commitments],
             "isActive": True,
             "masterPublicKey": _point(transcript.mpk),
-            "operatorAddress": _address(operator),
+            "operatorAddress": to_hex(operator),
             "version": int(transcript.version),
         }
     )
@@ -41,7 +41,7 @@ def pubkey_answer(operator: OperatorAddress, transcript: Transcript) -> bytes:
 
 def sign_answer(operator: OperatorAddress, signature: bytes) -> bytes:
     """``POST /app/sign``: 48 bytes of ``signature``, for whoever reads it."""
-    return encode_json({"OperatorAddress": _address(operator), "PartialSignature": _point(signature)})
+    return encode_json({"OperatorAddress": to_hex(operator), "PartialSignature": _point(signature)})
 
 
 def secrets_answer(request: SecretsRequest, release: AppRelease | None, signature: bytes) -> bytes:
@@ -63,10 +63,6 @@ def seal_to_rsa(key: RSAPublicKey, message: bytes) -> bytes:
 
 def _point(compressed: bytes) -> dict[str, str]:
     return {"CompressedBytes": _b64(compressed)}
-
-
-def _address(operator: OperatorAddress) -> str:
-    return "0x" + operator.hex()
 
 
 def _b64(data: bytes) -> str:

@@ -22,7 +22,7 @@ from eigenkms.protocols.wire.frames import NO_SESSION, Frame, WrongScopeError
 from eigenkms.protocols.wire.peer_claims import ClaimStanding, PeerClaim, dial_order
 from eigenkms.protocols.wire.peer_record import PeerRecord, read_peer_record
 from eigenkms.protocols.wire.rpc_methods import CLIENT_PROTOCOL, OPERATOR_PROTOCOL
-from eigenkms.types import ClusterId, OperatorAddress
+from eigenkms.types import ClusterId, OperatorAddress, to_hex
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ class PeerBook:
     def _warn_once(self, operator: OperatorAddress, sentence: str) -> None:
         if (operator, sentence) not in self._warned:
             self._warned.add((operator, sentence))
-            log.warning("operator 0x%s: %s", operator.hex(), sentence)
+            log.warning("operator %s: %s", to_hex(operator), sentence)
 
     @property
     def _everybody(self) -> dict[OperatorAddress, ChainOperator]:
@@ -182,7 +182,7 @@ class PeerBook:
         if frame.cluster != self._cluster or frame.session != NO_SESSION or frame.recipient is not None:
             raise WrongScopeError("read peer record: for another cluster or recipient")
         if record.operator not in self._everybody:
-            raise WrongScopeError(f"read peer record: 0x{record.operator.hex()} is not an operator")
+            raise WrongScopeError(f"read peer record: {to_hex(record.operator)} is not an operator")
         _check_addresses(record)
         known = self._records.get(record.operator)
         if record.operator == self._me or record.sequence > now_ms + FUTURE_MS:
@@ -200,7 +200,7 @@ class PeerBook:
             self._expected = None
             if self._proven.get(record.operator) != peer:
                 self._proven.pop(record.operator, None)
-            log.info("operator 0x%s says to be peer %s", record.operator.hex(), peer)
+            log.info("operator %s says to be peer %s", to_hex(record.operator), peer)
 
     def mark_authenticated(self, peer: PeerId, frame: Frame) -> None:
         """Authenticate ``peer``, which handed this record over, if the record names it.
@@ -215,7 +215,7 @@ class PeerBook:
         if frame.sender not in self._proven:
             self._proven[frame.sender] = peer
             self._expected = None
-            log.info("operator 0x%s is peer %s", frame.sender.hex(), peer)
+            log.info("operator %s is peer %s", to_hex(frame.sender), peer)
 
     def records(self) -> tuple[Frame, ...]:
         """Return the verified records, to pass on."""
@@ -298,10 +298,10 @@ def _check_addresses(record: PeerRecord) -> None:
         try:
             parse_transport(address)
         except InputError as error:
-            raise MalformedError(f"read peer record of 0x{record.operator.hex()}: {error}") from error
+            raise MalformedError(f"read peer record of {to_hex(record.operator)}: {error}") from error
 
 
 def _foreign_peer(operator: OperatorAddress, peer: PeerId) -> RemoteProtocolError:
     return RemoteProtocolError(
-        f"accept peer record of 0x{operator.hex()}: peer id {peer} belongs to another operator"
+        f"accept peer record of {to_hex(operator)}: peer id {peer} belongs to another operator"
     )

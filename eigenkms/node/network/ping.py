@@ -14,7 +14,7 @@ from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.p2p.errors import PeerUnreachable
 from eigenkms.p2p.identity import PeerId
 from eigenkms.protocols.wire import rpc_methods
-from eigenkms.types import OperatorAddress
+from eigenkms.types import OperatorAddress, to_hex
 
 if TYPE_CHECKING:
     from eigenkms.p2p.host import Host
@@ -100,7 +100,7 @@ class PeerPinger:
         except RefusedError:
             pass  # a refusal is an answer too: the node does not know the method, or not yet this peer
         except NetworkError as error:
-            log.debug("pulse of 0x%s: %s", operator.hex(), error)
+            log.debug("pulse of %s: %s", to_hex(operator), error)
             result = self.result_of(operator)
             self._results[operator] = replace(result, failures=result.failures + 1)
             if isinstance(error, PeerUnreachable) and peer in host.connected():
@@ -117,12 +117,12 @@ class PeerPinger:
         except RefusedError:
             pass  # a refusal is an answer too
         except NetworkError as error:
-            log.debug("protocol 1 of 0x%s: %s", operator.hex(), error)
+            log.debug("protocol 1 of %s: %s", to_hex(operator), error)
             return
         if operator not in self._outdated:
             self._outdated |= {operator}
             log.warning(
-                "operator 0x%s runs an earlier release: it takes part in no rotation of this one until it upgrades",
-                operator.hex(),
-                extra={"fields": {"event": "outdated", "operator": "0x" + operator.hex()}},
+                "operator %s runs an earlier release: it takes part in no rotation of this one until it upgrades",
+                to_hex(operator),
+                extra={"fields": {"event": "outdated", "operator": to_hex(operator)}},
             )

@@ -34,7 +34,7 @@ from eigenkms.p2p.prefixes import plain_ip, prefix_of
 from eigenkms.p2p.types import Request
 from eigenkms.protocols.wire.frames import BadSignatureError, Frame, verify_frame
 from eigenkms.protocols.wire.session import MAX_OPERATORS
-from eigenkms.types import OperatorAddress
+from eigenkms.types import OperatorAddress, to_hex
 
 OPERATOR_RATE: Final = 0.5
 OPERATOR_BURST: Final = MAX_OPERATORS
@@ -129,13 +129,13 @@ class SignatureChecks:
     def _key_of(self, frame: Frame) -> bytes:
         key = self._peers.key_of(frame.sender)
         if key is None:
-            raise BadSignatureError(f"verify {frame.kind.name} frame: 0x{frame.sender.hex()} is no operator")
+            raise BadSignatureError(f"verify {frame.kind.name} frame: {to_hex(frame.sender)} is no operator")
         return key
 
     def _check_not_refused(self, frame: Frame) -> None:
         if _name_of(frame, self._key_of(frame)) in self._refused:
             raise BadSignatureError(
-                f"verify {frame.kind.name} frame of 0x{frame.sender.hex()}: bad signature, as before"
+                f"verify {frame.kind.name} frame of {to_hex(frame.sender)}: bad signature, as before"
             )
 
     def _remember(self, name: bytes) -> None:

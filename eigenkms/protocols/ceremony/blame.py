@@ -29,7 +29,7 @@ from eigenkms.protocols.wire.frames import FrameKind
 from eigenkms.protocols.wire.messages import SourceRef, read_vote
 from eigenkms.protocols.wire.session import Session
 from eigenkms.protocols.wire.votes import Phase
-from eigenkms.types import OperatorAddress
+from eigenkms.types import OperatorAddress, to_hex
 
 STAGE_WINDOWS: Final = 2.0
 """Windows in which a correct operator's part of a stage is here: a newcomer's key is waited for half a window, a proof verified,
@@ -64,7 +64,7 @@ class Blame:
     def named(self) -> dict[str, object]:
         """The log fields: the addresses of each kind that has any, as text."""
         found = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {name: [f"0x{a.hex()}" for a in who] for name, who in found.items() if who}
+        return {name: [f"{to_hex(a)}" for a in who] for name, who in found.items() if who}
 
 
 class Witness:

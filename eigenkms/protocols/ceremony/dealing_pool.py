@@ -33,7 +33,7 @@ from eigenkms.protocols.wire.frames import Frame, decode_frame
 from eigenkms.protocols.wire.key_directory import KeyDirectory
 from eigenkms.protocols.wire.messages import read_dealing, source_of
 from eigenkms.protocols.wire.transcript import Transcript
-from eigenkms.types import OperatorAddress
+from eigenkms.types import OperatorAddress, to_hex
 
 
 class DealingStage(Enum):
@@ -295,7 +295,7 @@ class DealingPool:
         evidence = Evidence(Fault.BAD_DEALING, dealer, self._session.id, frames, self.terms.source, body)
         return [
             ReportFault(evidence),
-            LogEvent("bad dealing", {"dealer": "0x" + dealer.hex(), "reason": reason}),
+            LogEvent("bad dealing", {"dealer": to_hex(dealer), "reason": reason}),
         ]
 
     def _read(self, frame: Frame) -> None:

@@ -10,6 +10,7 @@ from eigenkms.protocols.records.fault_proofs import proves
 from eigenkms.protocols.wire.frames import BadSignatureError, verify_frame
 from eigenkms.protocols.wire.session import Session
 from eigenkms.protocols.wire.transcript import check_self_consistent
+from eigenkms.types import to_hex
 
 
 def check_evidence(evidence: Evidence, session: Session) -> None:
@@ -19,7 +20,7 @@ def check_evidence(evidence: Evidence, session: Session) -> None:
 
     Whether those are the operators' keys is the caller's to check, with the chain.
     """
-    name = f"check {evidence.fault.value} evidence against 0x{evidence.accused.hex()}"
+    name = f"check {evidence.fault.value} evidence against {to_hex(evidence.accused)}"
     if evidence.session != session.id:
         raise VerificationError(f"{name}: it is from another session")
     if evidence.source is not None:

@@ -16,7 +16,7 @@ from eigenkms.protocols.wire.dealing_header import DealingHeader
 from eigenkms.protocols.wire.messages import SourceRef, ref_of
 from eigenkms.protocols.wire.session import Session
 from eigenkms.protocols.wire.transcript import ListedKey, Transcript
-from eigenkms.types import OperatorAddress
+from eigenkms.types import OperatorAddress, to_hex
 
 KeyReader: TypeAlias = Callable[[bytes], tuple[OperatorAddress, ListedKey]]
 """Whose key an encoded KEY frame publishes; ``RemoteProtocolError`` if it does not verify (``KeyDirectory.read``)."""
@@ -69,7 +69,7 @@ class DealingTerms:
         Raises ``RemoteProtocolError`` for one that breaks the terms. The proof, and whether each commitment is a point, are left to
         the verifier of ``claim``. CPU: a pairing for each newcomer whose frame ``read_key`` has not read before.
         """
-        name = f"check dealing of 0x{dealer.hex()}"
+        name = f"check dealing of {to_hex(dealer)}"
         named = SourceRef(header.source_version, header.source_hash)
         if (header.session, header.dealer, named) != (self.session.id, dealer, self.ref):
             raise BadDealingError(f"{name}: it is for another session, dealer or source")

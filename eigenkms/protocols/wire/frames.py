@@ -19,7 +19,7 @@ from eigenkms.crypto import bn254
 from eigenkms.crypto.hashing import Rng, keccak256
 from eigenkms.errors import RemoteProtocolError
 from eigenkms.protocols.wire.codec import MAX_FRAME_BYTES, Fields, MalformedError, decode, encode
-from eigenkms.types import ClusterId, OperatorAddress, OperatorSet, SessionId
+from eigenkms.types import ClusterId, OperatorAddress, OperatorSet, SessionId, to_hex
 
 PROTOCOL = 2
 """The protocol's version, which stands in the frames of sessions."""
@@ -117,7 +117,7 @@ class Frame:
     signature: bytes
 
     def __repr__(self) -> str:
-        return f"<Frame {self.kind.name} from 0x{self.sender.hex()} session {self.session.hex()[:8]}>"
+        return f"<Frame {self.kind.name} from {to_hex(self.sender)} session {self.session.hex()[:8]}>"
 
     @cached_property
     def encoded(self) -> bytes:
@@ -146,10 +146,10 @@ class Frame:
             raise WrongScopeError(f"read {self.kind.name} frame: for another cluster")
         if members.get(self.sender) is None:
             raise WrongScopeError(
-                f"read {self.kind.name} frame: 0x{self.sender.hex()} is not an operator here"
+                f"read {self.kind.name} frame: {to_hex(self.sender)} is not an operator here"
             )
         if self.recipient is not None and self.recipient != me:
-            raise WrongScopeError(f"read {self.kind.name} frame: for recipient 0x{self.recipient.hex()}")
+            raise WrongScopeError(f"read {self.kind.name} frame: for recipient {to_hex(self.recipient)}")
         if self.session != session:
             raise WrongScopeError(f"read {self.kind.name} frame: for session {self.session.hex()}")
 
@@ -219,7 +219,7 @@ def decode_frame(data: bytes) -> Frame:
 def verify_frame(frame: Frame, key: bytes) -> None:
     """Raise ``BadSignatureError`` unless ``frame`` is signed under the BN254 G2 ``key`` (128 bytes)."""
     if not bn254.verify(frame.digest, frame.signature, key):
-        raise BadSignatureError(f"verify {frame.kind.name} frame of 0x{frame.sender.hex()}: bad signature")
+        raise BadSignatureError(f"verify {frame.kind.name} frame of {to_hex(frame.sender)}: bad signature")
 
 
 def verify_frames(frames: Sequence[Frame], keys: Sequence[bytes], rng: Rng) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame, verif
 from eigenkms.protocols.wire.messages import read_key
 from eigenkms.protocols.wire.session import Session
 from eigenkms.protocols.wire.transcript import ListedKey
-from eigenkms.types import OperatorAddress, OperatorSet
+from eigenkms.types import OperatorAddress, OperatorSet, to_hex
 
 MAX_READ = 1024
 """Frames of which it is remembered whether they are good; beyond, they are verified anew."""
@@ -36,7 +36,7 @@ def check_key_frame(frame: Frame, session: Session) -> ListedKey:
     try:
         check_possession(message.public, key_slot(session, frame.sender), message.proof)
     except InvalidEncryptionKey as error:
-        raise BadKeyError(f"read key of 0x{frame.sender.hex()}: {error}") from None
+        raise BadKeyError(f"read key of {to_hex(frame.sender)}: {error}") from None
     return ListedKey(session.boundary.number, message.public)
 
 

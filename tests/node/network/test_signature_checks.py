@@ -136,9 +136,8 @@ async def speak(network: FakeNetwork, call: Callable[[str, str, bytes], Awaitabl
     """The second operator says hello, with a record of its own for each life, and pulls."""
     operator = network.operators[1]
     record = operator.record([HERE], sequence=life)
-    assert rpc_methods.decode_frames(
-        await call(rpc_methods.CLIENT_PROTOCOL, rpc_methods.HELLO, record.encoded)
-    ) == [record.encoded]
+    known = await call(rpc_methods.CLIENT_PROTOCOL, rpc_methods.HELLO, record.encoded)
+    assert record.encoded in rpc_methods.decode_frames(known)
     sync = build_frame(
         operator.key,
         kind=FrameKind.SYNC,
