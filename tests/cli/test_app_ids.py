@@ -107,7 +107,7 @@ def _operators(network: FakeNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyP
     """Real hosts of four operators that answer while a verb runs in this process; the chain is the network's."""
 
     @asynccontextmanager
-    async def open_client(_settings: api.ClientSettings) -> AsyncIterator[api.Client]:
+    async def open_client(_settings: object) -> AsyncIterator[api.Client]:
         async with (
             operator_hosts(network, [Honest(network)] * 4),
             network_client(network, tmp_path / "known") as client,

@@ -340,7 +340,7 @@ def operators(network: FakeNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ways: list[Any] = []
 
     @asynccontextmanager
-    async def open_client(_settings: api.ClientSettings) -> AsyncIterator[api.Client]:
+    async def open_client(_settings: object) -> AsyncIterator[api.Client]:
         async with operator_hosts(network, ways), network_client(network, tmp_path / "known") as client:
             yield client
 

@@ -221,7 +221,7 @@ def honest(network: FakeNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     way = Honest(network)
 
     @asynccontextmanager
-    async def open_client(_settings: api.ClientSettings) -> AsyncIterator[api.Client]:
+    async def open_client(_settings: object) -> AsyncIterator[api.Client]:
         async with operator_hosts(network, [way] * 4), network_client(network, tmp_path / "known") as client:
             yield client
 

@@ -29,7 +29,7 @@ from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire.authorisation import Scope
 from eigenkms.types import OperatorAddress
 from tests.support.attested_network import APP, CREATOR_KEY, DIGEST, Register, guarded
-from tests.support.fake_network import CLUSTER, FakeNetwork, make_network, network_client
+from tests.support.fake_network import CHAIN, CLUSTER, FakeNetwork, make_network, network_client
 from tests.support.hosts import patient_host
 from tests.support.launcher import launch
 from tests.support.token_issuer import APP as TOKEN_APP
@@ -62,7 +62,7 @@ def abroad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClientSe
     @asynccontextmanager
     async def open_client(settings: ClientSettings) -> AsyncIterator[Client]:
         async with patient_host(PeerKey.generate()) as host:
-            transport = ClientTransport(settings.chain.cluster, network.chain, host)  # type: ignore[arg-type]
+            transport = ClientTransport(CHAIN, network.chain, host)  # type: ignore[arg-type]
             yield Client(settings, transport, register)
 
     monkeypatch.setattr(api, "open_client", open_client)

@@ -65,7 +65,7 @@ async def test_a_storm_of_hellos_from_one_address_costs_what_one_address_may() -
             await eventually(lambda: server.statistics().handshakes == 0)
         begun = server.statistics().handshakes_begun - before - 1
         seconds = trio.current_time() - start
-        assert begun <= LIMITS.prefix_burst + LIMITS.prefix_rate * seconds
+        assert begun <= LIMITS.handshakes.prefix_burst + LIMITS.handshakes.prefix_rate * seconds
         assert begun < 75, "half of those that said hello"
 
 

@@ -376,7 +376,9 @@ async def test_a_thousand_parallel_requests(served: Served) -> None:
     async with AsyncExitStack() as stack:
         callers = [
             await stack.enter_async_context(
-                patient_host(PeerKey.generate(), limits=replace(PATIENT, in_flight=250))
+                patient_host(
+                    PeerKey.generate(), limits=replace(PATIENT, rpc=replace(PATIENT.rpc, in_flight=250))
+                )
             )
             for _ in range(4)
         ]

@@ -63,7 +63,7 @@ async def asking(node: LocalNode, limits: ServerLimits | None = None) -> AsyncIt
 
 def stop_rates(node: LocalNode) -> None:
     """Let no time pass for how often a client may ask, however slow the machine is."""
-    rate = node.resources.config.http_rate
+    rate = node.resources.config.http.rate
     node.services.key_api.limits = ClientLimits.at_rate(rate, clock=lambda: 0.0)
 
 

@@ -399,7 +399,7 @@ async def test_of_a_thousand_in_parallel_each_is_answered(node: LocalNode) -> No
         assert len(statuses) == 1000
         assert statuses.count(b"200") == 1
         assert set(statuses) == {b"200", b"401", b"429"}
-        node.services.key_api.limits = ClientLimits.at_rate(node.resources.config.http_rate)
+        node.services.key_api.limits = ClientLimits.at_rate(node.resources.config.http.rate)
         async with client_at(url) as client:
             (await client.post("/secrets", json=attested(jti="next"))).raise_for_status()
 

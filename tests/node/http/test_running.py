@@ -49,10 +49,7 @@ async def test_a_running_node_is_ready_while_it_can_give_keys(
 
             await eventually(ready)
             network.chain.down = True
-            assert node.services.reporter.follower is not None
-            await eventually(
-                lambda: node.services.reporter.follower.statistics().failures_in_row >= CHAIN_FAILURES
-            )
+            await eventually(lambda: node.ceremonies.follower.statistics().failures_in_row >= CHAIN_FAILURES)
             reasons = ["the chain cannot be read"] if policy == "attested" else []
             assert (await client.get("/ready")).json()["reasons"] == reasons
             assert node.status()["chain_error"]

@@ -314,7 +314,7 @@ async def test_a_status_is_read_ten_times_a_second_at_most(
     node: LocalNode, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However often it is asked for; the time in it is that of the answer."""
-    readings, now, first = list[int](), 1000.0, node._report.public_status()
+    readings, now, first = list[int](), 1000.0, node.services.reporter.public_status()
 
     def status() -> PublicStatus:
         readings.append(1)

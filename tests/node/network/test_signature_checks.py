@@ -112,6 +112,7 @@ async def test_an_operator_waits_for_no_strangers_signature(
             return host
 
         client, *attackers = [await visit(PeerKey.generate()) for _ in range(1 + CONNECTIONS)]
+        stack.callback(stuck.free.set)  # or a failure below waits for the thread
         async with trio.open_nursery() as nursery:
             for attacker in attackers:
                 for first in range(AT_ONCE):
