@@ -1,7 +1,7 @@
 """The states of one session for one operator, and every transition.
 
 All transitions are in ``TRANSITIONS``; no other module changes a state except through ``next_state``. The diagram in
-docs/protocol.md is made from the table, and a test walks every pair of state and event.
+docs/architecture.md is made from the table, and a test walks every pair of state and event.
 
 The states answer four questions, which were independent flags once:
 
