@@ -93,10 +93,10 @@ class Counted(FoundedWorld):
             self.bodies.add(body)
         super().send_body(sender, to, name, body)
 
-    def _deliver(self, to: OperatorAddress, frames: Sequence[Frame]) -> None:
+    def _deliver(self, source: OperatorAddress, to: OperatorAddress, frames: Sequence[Frame]) -> None:
         if to == self.one:
             self.frames.update(f.encoded for f in frames)
-        super()._deliver(to, frames)
+        super()._deliver(source, to, frames)
 
     def work(self, node: Node, life: Operator, job: Job) -> None:
         if node.address == self.one and isinstance(job, Check):
