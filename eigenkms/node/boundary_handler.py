@@ -2,8 +2,7 @@
 
 The follower delivers the newest boundary (chain/boundaries). The handler reads the operator set by majority and updates the peers.
 If RPCs disagree, or the chain cannot be read, it opens no session. It gives the boundary back, and the follower delivers it again
-after a pause. A set that no session can have, such as an
-empty one, costs that boundary only.
+after a pause. A set that no session can have, such as an empty one, costs that boundary only.
 
 If a genesis needs fewer than all operators, the node asks all peers for a version first, as one may exist without it. Otherwise
 the question runs beside the boundary: a genesis that needs this operator cannot have happened without it.
