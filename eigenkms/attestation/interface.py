@@ -1,7 +1,7 @@
 """The interface of every method of attestation: evidence in, claims or a refusal out.
 
 A method states what the evidence proves. One pipeline for all methods decides whether the application is known, the evidence
-is new, and the release on chain fits (node/authorisation/pipeline).
+is new, and the release on chain fits (authorisation/pipeline).
 """
 
 from dataclasses import dataclass, field

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import trio
 
-from eigenkms.client.evidence_check import read_and_check, sort_key
 from eigenkms.client.evidence_confirmation import verify_on_chain
+from eigenkms.client.evidence_verdict import read_and_check, sort_key
 from eigenkms.client.progress import ProgressCallback
 from eigenkms.client.transport import ClientTransport
 from eigenkms.errors import ChainError, EigenKmsError, NetworkError, RemoteProtocolError, VerificationError

@@ -16,11 +16,11 @@ from eigenkms.chain.boundaries import BoundaryFollower
 from eigenkms.chain.operator_set import ChainOperator
 from eigenkms.errors import ChainError, InputError
 from eigenkms.node import log_fields
+from eigenkms.node.backing_services import BackingServices
 from eigenkms.node.engine.engine import Engine
 from eigenkms.node.network.operator_network import OperatorNetwork
 from eigenkms.node.network.version_sync import VersionSync
 from eigenkms.node.registration import log_rejected
-from eigenkms.node.resources import NodeResources
 from eigenkms.node.state import NodeState
 from eigenkms.protocols.wire.session import Session
 from eigenkms.types import BlockRef, OperatorAddress, OperatorSet
@@ -33,14 +33,14 @@ class BoundaryHandler:
 
     def __init__(
         self,
-        resources: NodeResources,
+        backing: BackingServices,
         state: NodeState,
         engine: Engine,
         network: OperatorNetwork,
         sync: VersionSync,
         follower: BoundaryFollower,
     ) -> None:
-        self._resources = resources
+        self._backing = backing
         self._state = state
         self._engine = engine
         self._network = network
@@ -57,7 +57,7 @@ class BoundaryHandler:
             async for block in receive:
                 if not self._engine.has_version:
                     # if fewer than all can make a key, ask first whether one exists
-                    if self._resources.parameters.genesis_quorum:
+                    if self._backing.parameters.genesis_quorum:
                         await self._sync.query_all()
                     else:
                         nursery.start_soon(self._sync.query_all)
@@ -91,7 +91,7 @@ class BoundaryHandler:
 
     async def _open_session(self, block: BlockRef) -> None:
         operator_set = await self._update_peers(block)
-        session = Session(self._resources.cluster, block, operator_set, self._resources.parameters)
+        session = Session(self._backing.cluster, block, operator_set, self._backing.parameters)
         guard = self._state.guard
         joined = await self._engine.boundary(
             self._network,
@@ -116,7 +116,7 @@ class BoundaryHandler:
         Raises ``InputError`` if the set lists another key of this operator.
         """
         registration, peers = self._state.registration, self._state.peers
-        found = await self._resources.chain.agreed_operators_at(block)
+        found = await self._backing.chain.agreed_operators_at(block)
         registration.check_clock(block)
         log_rejected(found)
         before = await self._operators_before(block)
@@ -137,11 +137,11 @@ class BoundaryHandler:
 
         An operator that left the set meanwhile may still have to deal to this node.
         """
-        number = block.number - self._resources.config.session.interval_blocks
+        number = block.number - self._backing.config.session.interval_blocks
         if not self._is_first or number <= 0:
             return ()
         self._is_first = False
-        chain = self._resources.chain
+        chain = self._backing.chain
         try:
             before = await chain.block(number)
             found = None if before is None else await chain.agreed_operators_at(before)

@@ -15,8 +15,8 @@ from urllib.parse import unquote_to_bytes
 import h11
 import trio
 
+from eigenkms.node.http.connection_table import ConnectionEntry, ConnectionState
 from eigenkms.node.http.limits import ByteBudget, ServerLimits, TooManyError
-from eigenkms.node.http.places import Place, PlaceUse
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Connection:
         app: App,
         limits: ServerLimits,
         stream: Stream,
-        place: Place,
+        entry: ConnectionEntry,
         unread: ByteBudget,
         about: Mapping[str, Any],
     ) -> None:
@@ -53,16 +53,16 @@ class Connection:
         self._about = about
         self._stream = stream
         self.limits = limits
-        self.place = place
+        self.entry = entry
         self.unread = unread
         self.h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head_bytes)
 
     async def run(self) -> None:
         patience = self.limits.head_seconds
         while (request := await self._next_request(patience)) is not None:
-            self.place.turn(PlaceUse.WORK)
+            self.entry.enter(ConnectionState.WORK)
             await self._answer(request)
-            self.place.turn(PlaceUse.IDLE)
+            self.entry.enter(ConnectionState.IDLE)
             if self.h11.our_state is not h11.DONE or self.h11.their_state is not h11.DONE:
                 break
             self.h11.start_next_cycle()
@@ -90,7 +90,7 @@ class Connection:
         pieces = [piece for event in events if (piece := self.h11.send(event))]
         if sum(map(len, pieces)) <= _SEND:
             pieces = [b"".join(pieces)]
-        with self.place.transferring(), trio.fail_at(by):
+        with self.entry.transferring(), trio.fail_at(by):
             for view in [memoryview(piece) for piece in pieces]:
                 for start in range(0, len(view), _SEND):
                     await self._stream.send_all(view[start : start + _SEND])
@@ -133,7 +133,7 @@ class Connection:
 
     async def _drain(self) -> None:
         """Read on for a moment: closing with unread bytes would take the answer away from whoever still sends."""
-        self.place.turn(PlaceUse.IDLE)
+        self.entry.enter(ConnectionState.IDLE)
         with trio.move_on_after(self.limits.linger_seconds):
             if isinstance(self._stream, trio.SocketStream):
                 await self._stream.send_eof()
@@ -196,7 +196,7 @@ class _Exchange:
 
     async def _awaited(self, by: float) -> object:
         """The next event; the client is told to go on if it waits for that."""
-        with self._connection.place.transferring(), trio.fail_at(by):
+        with self._connection.entry.transferring(), trio.fail_at(by):
             if self._connection.h11.they_are_waiting_for_100_continue:
                 await self._connection.write(h11.InformationalResponse(status_code=100, headers=[]), by=by)
             return await self._connection.next_event()
@@ -226,7 +226,7 @@ class _Exchange:
             return
         assert message["type"] == "http.response.body"
         body = b"" if self._headless else message.get("body", b"")
-        with self._connection.unread.hold(self._connection.place.client) as take:
+        with self._connection.unread.hold(self._connection.entry.client) as take:
             try:
                 take(len(body))
             except TooManyError as error:
@@ -236,7 +236,7 @@ class _Exchange:
 
     async def _give_up(self, error: TooManyError) -> None:
         """There is no room for what the client does not read yet."""
-        log.debug("HTTP answer for %s refused: too much is unread", self._connection.place.client)
+        log.debug("HTTP answer for %s refused: too much is unread", self._connection.entry.client)
         self._refused = await self._connection.refuse(503)
         if not self._refused:
             raise trio.TooSlowError from error

@@ -13,7 +13,7 @@ from typing import Final
 
 import trio
 
-from eigenkms.node.authorisation.rate_limiter import RateLimiter
+from eigenkms.rate_limiter import RateLimiter
 
 IN_PROGRESS_OF_ONE: Final = 16
 """Requests of one client that are read or answered."""

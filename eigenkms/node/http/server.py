@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import trio
 
-from eigenkms.node.authorisation.rate_limiter import RateLimiter
 from eigenkms.node.http.connection import GONE, App, Connection, Stream
+from eigenkms.node.http.connection_table import ConnectionEntry, ConnectionTable
 from eigenkms.node.http.limits import ByteBudget, ServerLimits
-from eigenkms.node.http.places import ConnectionPlaces, Place
 from eigenkms.p2p.prefixes import prefix_of
+from eigenkms.rate_limiter import RateLimiter
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class HttpServer:
         self._accepts = RateLimiter(
             limits.accepts_of_one, _BURST_SECONDS * limits.accepts_of_one, trio.current_time
         )
-        self.places: Final = ConnectionPlaces(limits.connections, limits.connections_of_one)
+        self.connections: Final = ConnectionTable(limits.connections, limits.connections_of_one)
         self.unread: Final = ByteBudget()
 
     async def serve(
@@ -53,19 +53,19 @@ class HttpServer:
             if self._accepts.acquire(client):
                 log.debug("HTTP connection of %s refused: too many in a short time", client)
                 return
-            with self.places.reserve(client) as place:
-                if place is None:
+            with self.connections.reserve(client) as entry:
+                if entry is None:
                     log.debug("HTTP connection of %s refused: too many", client)
                     return
-                with place.scope:
-                    await self._converse(stream, place, {"client": peer[:2], "server": here[:2]})
+                with entry.scope:
+                    await self._converse(stream, entry, {"client": peer[:2], "server": here[:2]})
         except GONE as error:
             log.debug("HTTP connection ended: %r", error)
 
-    async def _converse(self, stream: Stream, place: Place, about: dict[str, Any]) -> None:
+    async def _converse(self, stream: Stream, entry: ConnectionEntry, about: dict[str, Any]) -> None:
         tls = isinstance(stream, trio.SSLStream)
         if isinstance(stream, trio.SSLStream):
             with trio.fail_after(self._limits.handshake_seconds):
                 await stream.do_handshake()
         about["scheme"] = "https" if tls else "http"
-        await Connection(self._app, self._limits, stream, place, self.unread, about).run()
+        await Connection(self._app, self._limits, stream, entry, self.unread, about).run()

@@ -18,7 +18,6 @@ import trio
 
 from eigenkms.errors import EigenKmsError, NetworkError, RefusedError, RemoteProtocolError
 from eigenkms.node import log_fields
-from eigenkms.node.authorisation.rate_limiter import RateLimiter
 from eigenkms.node.engine.engine import Engine
 from eigenkms.node.engine.frame_queue import MAX_FRAMES
 from eigenkms.node.network.dealing_fetcher import DealingFetcher
@@ -31,6 +30,7 @@ from eigenkms.protocols.wire.frames import BROADCAST_KINDS, Frame, decode_frame
 from eigenkms.protocols.wire.messages import slot_of
 from eigenkms.protocols.wire.rpc_methods import CLIENT_PROTOCOL, HELLO, decode_frames
 from eigenkms.protocols.wire.session import Session
+from eigenkms.rate_limiter import RateLimiter
 from eigenkms.types import ClusterId
 
 log = logging.getLogger(__name__)

@@ -25,7 +25,6 @@ from typing import Final
 
 import trio
 
-from eigenkms.node.authorisation.rate_limiter import RateLimiter
 from eigenkms.node.fair_thread import FairThread, NoPlaceError
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.p2p.errors import RpcRefusal
@@ -34,6 +33,7 @@ from eigenkms.p2p.prefixes import plain_ip, prefix_of
 from eigenkms.p2p.types import Request
 from eigenkms.protocols.wire.frames import BadSignatureError, Frame, verify_frame
 from eigenkms.protocols.wire.session import MAX_OPERATORS
+from eigenkms.rate_limiter import RateLimiter
 from eigenkms.types import OperatorAddress, to_hex
 
 OPERATOR_RATE: Final = 0.5

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from eigenkms.attestation.interface import AttestationRefusedError
+from eigenkms.authorisation.pipeline import Authoriser, Grant, KeyRequest, read_authorisation
 from eigenkms.errors import InputError
-from eigenkms.node.authorisation.pipeline import Authoriser, Grant, KeyRequest, read_authorisation
 from eigenkms.protocols.wire.authorisation import Refusal
 from eigenkms.types import AppId
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from eigenkms.chain.boundaries import BoundaryFollower
 from eigenkms.node.anchor_publisher import AnchorPublisher, anchoring_terms
+from eigenkms.node.backing_services import BackingServices
 from eigenkms.node.boundary_handler import BoundaryHandler
 from eigenkms.node.engine.engine import Engine
 from eigenkms.node.engine.workers import Workers
@@ -17,7 +18,6 @@ from eigenkms.node.network.peer_records import PeerRecordService
 from eigenkms.node.network.ping import PeerPinger
 from eigenkms.node.network.signature_checks import SignatureChecks
 from eigenkms.node.network.version_sync import VersionSync
-from eigenkms.node.resources import NodeResources
 from eigenkms.node.state import NodeState
 from eigenkms.p2p.host import Host
 from eigenkms.protocols.ceremony.participant import Participant
@@ -25,7 +25,7 @@ from eigenkms.protocols.wire.frames import Frame
 
 
 @dataclass(frozen=True)
-class CeremonyParts:
+class CeremonyServices:
     """``publisher`` is None if no anchor is configured."""
 
     pinger: PeerPinger
@@ -40,53 +40,51 @@ class CeremonyParts:
     publisher: AnchorPublisher | None
 
 
-def make_ceremony_parts(
-    resources: NodeResources, state: NodeState, host: Host, own_record: Frame
-) -> CeremonyParts:
+def wire_ceremonies(
+    backing: BackingServices, state: NodeState, host: Host, own_record: Frame
+) -> CeremonyServices:
     """Wire the parts over ``host``; ``own_record`` is this node's peer record there."""
-    config, peers = resources.config, state.peers
+    config, peers = backing.config, state.peers
     pinger = PeerPinger(peers)
     workers = Workers(os.urandom)
-    engine = _make_engine(resources, state, pinger, workers)
+    engine = _make_engine(backing, state, pinger, workers)
     checks = SignatureChecks(peers)
     records = PeerRecordService(peers, checks, own_record)
-    network = OperatorNetwork(
-        host, peers, engine, records, resources.cluster, window=resources.parameters.window
-    )
+    network = OperatorNetwork(host, peers, engine, records, backing.cluster, window=backing.parameters.window)
     sync = VersionSync(
-        resources.chain,
-        resources.cluster,
+        backing.chain,
+        backing.cluster,
         host,
         peers,
         state.versions,
         engine,
         network,
-        resources.parameters,
+        backing.parameters,
     )
     follower = BoundaryFollower(
-        resources.chain,
+        backing.chain,
         config.session.interval_blocks,
         config.session.poll_seconds,
         start_after=state.guard.limits.floor,
     )
-    boundaries = BoundaryHandler(resources, state, engine, network, sync, follower)
-    publisher = _make_publisher(resources, engine)
-    return CeremonyParts(
+    boundaries = BoundaryHandler(backing, state, engine, network, sync, follower)
+    publisher = _make_publisher(backing, engine)
+    return CeremonyServices(
         pinger, workers, engine, checks, records, network, sync, follower, boundaries, publisher
     )
 
 
-def _make_engine(resources: NodeResources, state: NodeState, pinger: PeerPinger, workers: Workers) -> Engine:
-    participant = Participant(resources.config.operator, resources.keys.bn254, os.urandom, pinger.grace)
-    return Engine(participant, resources.store, state.versions, workers, state.peers.key_of)
+def _make_engine(backing: BackingServices, state: NodeState, pinger: PeerPinger, workers: Workers) -> Engine:
+    participant = Participant(backing.config.operator, backing.keys.bn254, os.urandom, pinger.grace)
+    return Engine(participant, backing.store, state.versions, workers, state.peers.key_of)
 
 
-def _make_publisher(resources: NodeResources, engine: Engine) -> AnchorPublisher | None:
+def _make_publisher(backing: BackingServices, engine: Engine) -> AnchorPublisher | None:
     """Return the publisher if there is an anchor.
 
     Without the operator's account it publishes nothing.
     """
-    config, anchor, account = resources.config, resources.anchor, resources.keys.account
+    config, anchor, account = backing.config, backing.anchor, backing.keys.account
     if anchor is None:
         return None
     terms = anchoring_terms(config.anchor.max_gas_price_gwei)

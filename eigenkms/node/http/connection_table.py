@@ -22,7 +22,7 @@ from typing import Final
 import trio
 
 
-class PlaceUse(Enum):
+class ConnectionState(Enum):
     """What a connection waits for: a request, bytes to or from its client, or this machine."""
 
     IDLE = auto()
@@ -30,85 +30,87 @@ class PlaceUse(Enum):
     WORK = auto()
 
 
-class Place:
+class ConnectionEntry:
     """One connection of ``client``. ``scope`` is its task's: cancelling it ends the connection."""
 
     def __init__(self, client: str) -> None:
         self.client: Final = client
         self.scope: Final = trio.CancelScope()
-        self.use = PlaceUse.IDLE
+        self.state = ConnectionState.IDLE
         self.since = trio.current_time()
 
-    def turn(self, use: PlaceUse) -> None:
+    def enter(self, state: ConnectionState) -> None:
         """From now on it waits for something else."""
-        self.use = use
+        self.state = state
         self.since = trio.current_time()
 
     @contextmanager
     def transferring(self) -> Iterator[None]:
         """The block waits for the client."""
-        before = self.use
-        self.turn(PlaceUse.TRANSFER)
+        before = self.state
+        self.enter(ConnectionState.TRANSFER)
         try:
             yield
         finally:
-            self.turn(before)
+            self.enter(before)
 
 
-class ConnectionPlaces:
+class ConnectionTable:
     """At most ``limit`` connections, ``of_one`` of them for one client."""
 
     def __init__(self, limit: int, of_one: int) -> None:
         self._limit = limit
         self._of_one = of_one
-        self._held: dict[Place, None] = {}
+        self._held: dict[ConnectionEntry, None] = {}
         self._count: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._held)
 
     @contextmanager
-    def reserve(self, client: str) -> Iterator[Place | None]:
+    def reserve(self, client: str) -> Iterator[ConnectionEntry | None]:
         """A place until the block ends, or until a newcomer gets it: its ``scope`` is cancelled then. None if there is none."""
-        place = Place(client) if self._has_room(client) else None
-        if place is None:
+        entry = ConnectionEntry(client) if self._has_room(client) else None
+        if entry is None:
             yield None
             return
-        self._held[place] = None
+        self._held[entry] = None
         self._count[client] += 1
         try:
-            yield place
+            yield entry
         finally:
-            self._give_back(place)
+            self._give_back(entry)
 
     def _has_room(self, client: str) -> bool:
         """Whether there is a place for another connection of ``client``; one is made if it can be."""
         if self._count[client] >= self._of_one:
-            return self._end(self._longest(PlaceUse.IDLE, lambda place: place.client == client))
+            return self._end(self._longest(ConnectionState.IDLE, lambda entry: entry.client == client))
         if len(self._held) < self._limit:
             return True
         fewer = self._count[client] + 1
         return self._end(
-            self._longest(PlaceUse.IDLE, lambda _: True)
-            or self._longest(PlaceUse.TRANSFER, lambda place: self._count[place.client] > fewer)
+            self._longest(ConnectionState.IDLE, lambda _: True)
+            or self._longest(ConnectionState.TRANSFER, lambda entry: self._count[entry.client] > fewer)
         )
 
-    def _longest(self, use: PlaceUse, may_end: Callable[[Place], bool]) -> Place | None:
+    def _longest(
+        self, state: ConnectionState, may_end: Callable[[ConnectionEntry], bool]
+    ) -> ConnectionEntry | None:
         """Of the client that holds the most."""
-        found = (place for place in self._held if place.use is use and may_end(place))
-        return min(found, key=lambda place: (-self._count[place.client], place.since), default=None)
+        found = (entry for entry in self._held if entry.state is state and may_end(entry))
+        return min(found, key=lambda entry: (-self._count[entry.client], entry.since), default=None)
 
-    def _end(self, place: Place | None) -> bool:
-        if place is None:
+    def _end(self, entry: ConnectionEntry | None) -> bool:
+        if entry is None:
             return False
-        self._give_back(place)
-        place.scope.cancel()
+        self._give_back(entry)
+        entry.scope.cancel()
         return True
 
-    def _give_back(self, place: Place) -> None:
-        if place not in self._held:
+    def _give_back(self, entry: ConnectionEntry) -> None:
+        if entry not in self._held:
             return
-        del self._held[place]
-        self._count[place.client] -= 1
-        if not self._count[place.client]:
-            del self._count[place.client]
+        del self._held[entry]
+        self._count[entry.client] -= 1
+        if not self._count[entry.client]:
+            del self._count[entry.client]

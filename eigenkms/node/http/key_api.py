@@ -18,10 +18,10 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from eigenkms.attestation.interface import AttestationRefusedError
+from eigenkms.authorisation.policy import Policy
 from eigenkms.crypto import bls
 from eigenkms.crypto.ibe_identities import identity_of
 from eigenkms.crypto.scalars import SecretScalar
-from eigenkms.node.authorisation.policy import Policy
 from eigenkms.node.http import responses
 from eigenkms.node.http.error_handlers import EXCEPTION_HANDLERS
 from eigenkms.node.http.errors import (
@@ -41,8 +41,8 @@ from eigenkms.node.http.requests import (
     read_secrets_request,
     read_sign_request,
 )
-from eigenkms.node.issuer import IssueRequest, PartialSignatureIssuer
 from eigenkms.node.key_versions import Versions
+from eigenkms.node.signature_issuer import IssueRequest, PartialSignatureIssuer
 from eigenkms.p2p.prefixes import prefix_of
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import ClusterId, OperatorAddress
@@ -71,7 +71,7 @@ class KeyApi:
         operator: OperatorAddress,
         versions: Versions,
         policy: Policy,
-        releaser: PartialSignatureIssuer,
+        issuer: PartialSignatureIssuer,
         not_ready: Callable[[], Sequence[str]],
         rate: int,
         app_sign: bool,
@@ -80,7 +80,7 @@ class KeyApi:
         self._operator = operator
         self._versions = versions
         self._policy = policy
-        self._releaser = releaser
+        self._issuer = issuer
         self._not_ready = not_ready
         self._app_sign = app_sign and policy.mode == "open"
         self.limits = ClientLimits.at_rate(rate)
@@ -146,7 +146,7 @@ class KeyApi:
 
         released = IssueRequest(asked.app_id, 1, transcript, asked.reply_key)
         return responses.json_response(
-            await self._releaser.issue(released, grant, make, client=_client(request))
+            await self._issuer.issue(released, grant, make, client=_client(request))
         )
 
     async def _secrets(self, request: Request) -> Response:
@@ -163,7 +163,7 @@ class KeyApi:
             return responses.secrets_answer(asked, release, bls.partial_sign(share, identity))
 
         released = IssueRequest(asked.key_id, asked.ciphertext_version, transcript, asked.reply_key)
-        return responses.json_response(await self._releaser.issue(released, grant, make, client=client))
+        return responses.json_response(await self._issuer.issue(released, grant, make, client=client))
 
     def _version(self, at: int) -> tuple[Transcript, SecretScalar]:
         """The newest version that I hold a share of; if there is one that was made up to the time ``at``, the newest of those.

@@ -27,13 +27,13 @@ from eigenkms.applications import (
     UnusableReleaseError,
 )
 from eigenkms.attestation.interface import AttestationRefusedError, Claims, Container, Context, Image, Method
+from eigenkms.authorisation.request_slots import RequestSlots, busy
 from eigenkms.crypto.app_ids import folded, is_same
 from eigenkms.errors import ChainError
-from eigenkms.node.authorisation.rate_limiter import RateLimiter
-from eigenkms.node.authorisation.request_slots import RequestSlots, busy
-from eigenkms.node.group_commit import GroupCommit
 from eigenkms.protocols.wire.authorisation import Authorisation, Refusal, Scope, decode_authorisation
 from eigenkms.protocols.wire.codec import MalformedError
+from eigenkms.rate_limiter import RateLimiter
+from eigenkms.storage.group_commit import GroupCommit
 from eigenkms.storage.replay_cache import TokenUse, UseResult
 from eigenkms.types import AppId, ClusterId, OperatorAddress
 

@@ -23,9 +23,9 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from eigenkms.config.addresses import HttpAddress
+from eigenkms.node.http.api_listener import bind
 from eigenkms.node.http.connection import App
 from eigenkms.node.http.limits import ServerLimits
-from eigenkms.node.http.listener import bind
 from eigenkms.node.http.server import HttpServer
 from eigenkms.node.monitor.operator_status import OperatorStatus
 
