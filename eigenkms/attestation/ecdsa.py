@@ -128,7 +128,7 @@ class Ecdsa:
             app_id=context.scope.app_id,
             method=NAME,
             signer=signer,
-            nonces=frozenset({context.scope.nonce}),  # what was recovered from names all that the nonce does
+            nonces=frozenset({context.scope.nonce}),  # the signed text names all that the nonce does
             use_id=keccak256(b"eigenkms/use/ecdsa/2", signer, nonce),
             expires_at=_expiry(issued_at),
             evidence_digest=hashlib.sha256(evidence).digest(),

@@ -6,8 +6,9 @@
               ├─ engine                 (the ceremonies; a disk that refuses ends the node)
               └─ operator network       (identifies peers, syncs, pushes, fetches, gossips)
 
-Construction goes from the bottom to the top, and each part is complete when it is made. First come the backing services: storage, chain
-and policy. Then the state is checked, before anything is sent. Then the host opens, and the ceremony and service parts are over it.
+Construction goes from the bottom to the top, and each part is complete when it is made. First come the backing services: storage,
+chain and policy. Then the state is checked, before anything is sent. Then the host opens. The services of the ceremonies and the
+servers are wired over it.
 
 SIGTERM and SIGINT cancel the root. Everything that must be durable is durable before it is sent, so stopping takes no longer than
 to close the connections.

@@ -1,7 +1,7 @@
 """Backing services of a node: storage, chain, policy, audit log and anchor.
 
-They are open before the network. ``open_backing_services`` opens them in the order in which they need each other, and closes them in
-the reverse order. So the chain outlives the store, and the store outlives everything that writes to it.
+They are open before the network. ``open_backing_services`` opens them in the order in which they need each other, and closes them
+in the reverse order. So the chain outlives the store, and the store outlives everything that writes to it.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""The parts of a node that make key versions, wired over an open host.
+"""Wiring of the services that make key versions, over an open host.
 
-Each part is complete when it is constructed, so the order here is the order of their needs. The pinger's latencies feed the
+Each service is complete when it is constructed, so the order here is the order of their needs. The pinger's latencies feed the
 participant. The engine needs the participant, and the network needs the engine. The boundary handler needs all of them.
 """
 
@@ -26,7 +26,10 @@ from eigenkms.protocols.wire.frames import Frame
 
 @dataclass(frozen=True)
 class CeremonyServices:
-    """``publisher`` is None if no anchor is configured."""
+    """The services of one node that make key versions.
+
+    ``publisher`` is None if no anchor is configured.
+    """
 
     pinger: PeerPinger
     workers: Workers
@@ -43,7 +46,10 @@ class CeremonyServices:
 def wire_ceremonies(
     backing: BackingServices, state: NodeState, host: Host, own_record: Frame
 ) -> CeremonyServices:
-    """Wire the parts over ``host``; ``own_record`` is this node's peer record there."""
+    """Wire the services over ``host``.
+
+    ``own_record`` is this node's peer record there.
+    """
     config, peers = backing.config, state.peers
     pinger = PeerPinger(peers)
     workers = Workers(os.urandom)

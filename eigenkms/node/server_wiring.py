@@ -1,6 +1,6 @@
-"""The parts of a node that answer others: libp2p handlers, HTTP API, monitoring.
+"""Wiring of a node's servers: libp2p handlers, HTTP API and monitoring.
 
-They are wired over the parts that make key versions.
+They answer others from the services that make key versions.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,10 @@ from eigenkms.p2p.host import Host
 
 @dataclass(frozen=True)
 class NodeServers:
-    """``key_api`` answers at ``api_listener``, ``monitor`` at a listener of its own."""
+    """The servers of one node.
+
+    ``key_api`` answers at ``api_listener``, ``monitor`` at a listener of its own.
+    """
 
     canary: Canary
     reporter: StatusReporter
@@ -49,7 +52,7 @@ def wire_servers(
     *,
     started_at: float,
 ) -> NodeServers:
-    """Wire the parts.
+    """Wire the servers over ``host`` and the ceremonies' services.
 
     ``recent`` collects warnings for the status page; ``started_at`` is on trio's clock.
     """

@@ -1,4 +1,4 @@
-"""The authenticated connections of a host: which exist, which are admitted or evicted.
+"""The authenticated connections of a host: admission and eviction.
 
 libp2p's swarm keeps the list; this class decides what enters it. A trusted peer always gets in and may have four connections
 (one that it dialled, one that this host dialled, and their successors while a dead one is not yet noticed). All other peers are

@@ -1,8 +1,8 @@
 """The applications that were found on the chain, for the next start of the node.
 
-A node that starts amid a flood of requests for made-up applications recognises the real ones by it. Only the order of waiting
-requests depends on this file (chain/applications). So it is written without ``fsync``, and a malformed one counts as empty.
-It begins with a line of 20 bytes, then each address has its 20, the one found last at the end.
+A node that starts amid a flood of requests for made-up applications recognises the real ones by this file, ``familiar``. Only the
+order of waiting requests depends on it (``chain.applications``). So it is written without ``fsync``, and a malformed one counts as
+empty. It begins with a line of 20 bytes, then each address has its 20, the one found last at the end.
 """
 
 import logging
@@ -44,9 +44,9 @@ class KnownApplications:
         return found
 
     def addresses(self) -> tuple[bytes, ...]:
-        """Return at most ``MAX_KNOWN`` addresses, each once, the one found last at the end.
+        """Return at most ``MAX_KNOWN`` addresses of 20 bytes, each once.
 
-        Raises ``StorageError``.
+        The one found last is at the end. Raises ``StorageError``.
         """
         try:
             content = self._path.read_bytes()

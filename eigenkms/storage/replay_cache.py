@@ -28,7 +28,10 @@ _REMEMBER: Final = "INSERT INTO spent VALUES (?, ?) ON CONFLICT (id) DO NOTHING"
 
 
 class TokenUse(NamedTuple):
-    """One piece of evidence: ``id`` of 32 bytes, remembered until ``expires_at`` (unix seconds)."""
+    """The use of one piece of evidence.
+
+    ``id`` has 32 bytes. It is remembered until ``expires_at`` (unix seconds).
+    """
 
     id: bytes
     expires_at: int

@@ -100,7 +100,7 @@ ENCRYPTION_KEYS = (
 
 @dataclass(frozen=True)
 class Schema:
-    """The schema of a database file: its number in the header, its version, its tables.
+    """The schema of a database file: number in the header, version and tables.
 
     ``tables`` are those of version 1. ``steps`` has the statements that lead from version i + 1 to i + 2 at place i.
     A log is read by other processes while it is written, and too long to be checked at each start.

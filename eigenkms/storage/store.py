@@ -95,7 +95,10 @@ class Store(SessionJournal, VersionTable, EncryptionKeyTable, EvidenceTable):
 
     @property
     def rolled_back(self) -> bool:
-        """Return whether the database is an older or moved copy, since the last acknowledgement."""
+        """Whether the database is an older or moved copy.
+
+        It is so until ``acknowledge_rollback``.
+        """
         return self._rolled_back
 
     def acknowledge_rollback(self) -> None:

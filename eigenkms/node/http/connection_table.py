@@ -1,4 +1,4 @@
-"""Which connections a server keeps, and which one ends if there is no room for another.
+"""The table of a server's connections, and the choice of the one that must end.
 
 An open connection costs a stranger nothing. So a full server does not turn newcomers away: it ends a connection that waits for
 its client. There are two kinds. An *idle* one has no request under way: a handshake or a head is incomplete, or the next request
@@ -6,7 +6,7 @@ has not come. Its client loses only the connection. A *transferring* one waits f
 answer.
 
 - If a client holds its whole share, its own longest idle connection ends.
-- If all places are taken, the longest idle connection of the client that holds the most ends.
+- If the table is full, the longest idle connection of the client that holds the most ends.
 - If none is idle, the transfer that is stuck the longest ends, of the client that holds the most. It must still hold as many as the
   newcomer afterwards.
 
@@ -23,7 +23,10 @@ import trio
 
 
 class ConnectionState(Enum):
-    """What a connection waits for: a request, bytes to or from its client, or this machine."""
+    """The state of a connection, by what it waits for.
+
+    IDLE waits for a request, TRANSFER for bytes to or from the client, WORK for this machine.
+    """
 
     IDLE = auto()
     TRANSFER = auto()
@@ -31,7 +34,10 @@ class ConnectionState(Enum):
 
 
 class ConnectionEntry:
-    """One connection of ``client``. ``scope`` is its task's: cancelling it ends the connection."""
+    """One connection of ``client``, with its state since a time on trio's clock.
+
+    ``scope`` is that of its task: cancelling it ends the connection.
+    """
 
     def __init__(self, client: str) -> None:
         self.client: Final = client
@@ -40,13 +46,13 @@ class ConnectionEntry:
         self.since = trio.current_time()
 
     def enter(self, state: ConnectionState) -> None:
-        """From now on it waits for something else."""
+        """Change the state, from now on."""
         self.state = state
         self.since = trio.current_time()
 
     @contextmanager
     def transferring(self) -> Iterator[None]:
-        """The block waits for the client."""
+        """Be in the state TRANSFER for the length of the block."""
         before = self.state
         self.enter(ConnectionState.TRANSFER)
         try:
@@ -69,7 +75,10 @@ class ConnectionTable:
 
     @contextmanager
     def reserve(self, client: str) -> Iterator[ConnectionEntry | None]:
-        """A place until the block ends, or until a newcomer gets it: its ``scope`` is cancelled then. None if there is none."""
+        """Hold an entry until the block ends, or yield None if there is no room.
+
+        If a newcomer takes its room, the entry's ``scope`` is cancelled.
+        """
         entry = ConnectionEntry(client) if self._has_room(client) else None
         if entry is None:
             yield None
@@ -82,7 +91,10 @@ class ConnectionTable:
             self._give_back(entry)
 
     def _has_room(self, client: str) -> bool:
-        """Whether there is a place for another connection of ``client``; one is made if it can be."""
+        """Return whether there is room for another connection of ``client``.
+
+        If need be, another connection ends to make room.
+        """
         if self._count[client] >= self._of_one:
             return self._end(self._longest(ConnectionState.IDLE, lambda entry: entry.client == client))
         if len(self._held) < self._limit:
@@ -96,7 +108,10 @@ class ConnectionTable:
     def _longest(
         self, state: ConnectionState, may_end: Callable[[ConnectionEntry], bool]
     ) -> ConnectionEntry | None:
-        """Of the client that holds the most."""
+        """Return the entry longest in ``state``, of the client that holds the most.
+
+        Only entries that ``may_end`` accepts are compared. Returns None if there is none.
+        """
         found = (entry for entry in self._held if entry.state is state and may_end(entry))
         return min(found, key=lambda entry: (-self._count[entry.client], entry.since), default=None)
 

@@ -1,8 +1,9 @@
-"""The routes: a request's way from bytes to the common pipeline, and back (docs/http.md).
+"""The routes of the HTTP API, from bytes to the policy and back (docs/http.md).
 
     limits of the client → body within its limit and in time → shape → version held → the policy → the release log → the answer
 
-From the policy on everything is what a request through libp2p meets; only what is before it and the form of the answer are HTTP's.
+A request through libp2p meets the same policy and the same log. The steps before the policy, and the form of the answer, are those
+of HTTP.
 """
 
 import importlib.resources
@@ -60,8 +61,8 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 class KeyApi:
     """The API of one operator; ``app`` is its ASGI application.
 
-    ``not_ready`` tells why the node cannot serve keys at the moment, one sentence each. ``rate`` is in requests a second for each
-    client. ``app_sign`` lets anybody have partial signatures in the clear, if the policy is open too.
+    ``not_ready`` returns the reasons why the node cannot serve keys at the moment, one sentence each. ``rate`` is in requests a
+    second for each client. ``app_sign`` gives anybody partial signatures in the clear, if the policy is open too.
     """
 
     def __init__(
@@ -166,10 +167,11 @@ class KeyApi:
         return responses.json_response(await self._issuer.issue(released, grant, make, client=client))
 
     def _version(self, at: int) -> tuple[Transcript, SecretScalar]:
-        """The newest version that I hold a share of; if there is one that was made up to the time ``at``, the newest of those.
+        """Return a version that this operator holds a share of, with the share.
 
-        Answers that name no version fit together only if all operators choose the same one, so they choose by what the client says
-        rather than by what each has seen; shares of older versions are erased, though (docs/http.md, Which version).
+        It is the newest that was made up to the time ``at`` (unix seconds), or the newest at all if there is none or ``at`` is 0.
+        Answers name no version, and fit together only if all operators choose the same one. So they choose by the client's time,
+        not by what each has received. Shares of older versions are erased (docs/http.md, Which version).
         """
         held = [(each.epoch.transcript, each.share) for each in self._versions if each.share is not None]
         if not held:
@@ -181,7 +183,10 @@ class KeyApi:
 
     @contextmanager
     def _room_for(self, client: str, *, probe: bool) -> Iterator[Callable[[int], None]]:
-        """A place within the limits of its client and of all. Gives what takes bytes for a body. Raises ``ApiError``."""
+        """Hold room for a request within the limits of its client and of all.
+
+        Yields a function that takes bytes for the body. Raises ``ApiError``.
+        """
         try:
             with self.limits.room_for(client, probe=probe) as take:
                 yield take
@@ -189,7 +194,10 @@ class KeyApi:
             raise too_many(error) from error
 
     async def _read(self, request: Request, limit: int, read: Callable[[bytes], Read]) -> Read:
-        """What ``read`` makes of the body, in a thread."""
+        """Receive a body of at most ``limit`` bytes; decode it by ``read`` in a thread.
+
+        Raises ``ApiError``.
+        """
         if int(request.headers.get("content-length", 0)) > limit:
             raise too_large(limit)
         body = bytearray()
@@ -213,7 +221,10 @@ class KeyApi:
 
 
 class _LimitedEndpoint:
-    """An endpoint as an ASGI application: what is held for a request is held until its answer is written."""
+    """An endpoint as an ASGI application, within the limits of its client.
+
+    The room of a request is held until its answer is written.
+    """
 
     def __init__(self, room_for: "_RoomFor", endpoint: Endpoint, *, probe: bool = False) -> None:
         self._room_for = room_for
@@ -228,7 +239,10 @@ class _LimitedEndpoint:
             await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
-        """What the pipeline refuses becomes an answer too."""
+        """Return the endpoint's answer within ``ANSWER_SECONDS``.
+
+        A refusal of the pipeline becomes an ``ApiError``.
+        """
         try:
             with trio.fail_after(ANSWER_SECONDS):
                 return await self._endpoint(request)

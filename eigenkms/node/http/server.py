@@ -1,10 +1,11 @@
-"""An ASGI server on trio: HTTP/1.1 with the grammar of h11, and a bound on everything that a stranger decides.
+"""An ASGI server on trio, with a bound on everything that a stranger decides.
+
+It speaks HTTP/1.1 with the grammar of h11. There is no HTTP/2, no upgrade and no pipelining beyond one request at a time.
 
 A connection is one task (``connection``). An IPv4 address or an IPv6 /64 holds no more than its share of the connections. A full
-server ends a connection that waits for its client, and takes the newcomer (``places``). There is no HTTP/2, no upgrade and no
-pipelining beyond one request at a time.
+server ends a connection that waits for its client, and takes the newcomer (``connection_table``).
 
-Cancellation ends all connections at once: a requester that did not get its answer asks again.
+Cancellation ends all connections. A requester that did not get its answer asks again.
 """
 
 import logging
@@ -26,7 +27,10 @@ _BURST_SECONDS: Final = 5
 
 
 class HttpServer:
-    """Serves ``app`` on listeners that are open already. ``places`` and ``unread`` are what its connections hold, for tests."""
+    """Serves ``app`` on listeners that are open already.
+
+    ``connections`` and ``unread`` show tests which connections and bytes are held.
+    """
 
     def __init__(self, app: App, limits: ServerLimits) -> None:
         self._app = app
@@ -40,7 +44,7 @@ class HttpServer:
     async def serve(
         self, listeners: list[Listener], task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Until cancelled; closes the listeners."""
+        """Serve until cancelled, then close the listeners."""
         async with trio.open_nursery() as nursery:
             await nursery.start(trio.serve_listeners, self._accept, listeners)
             task_status.started()

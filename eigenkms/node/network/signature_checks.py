@@ -1,7 +1,7 @@
 """Signature checks that others cause: a stranger's never delay an operator's.
 
 A check is a pairing. Everybody can cause one, by a peer record or a request in an operator's name. So each check has an owner, and
-two threads do them:
+two threads do them::
 
     refused before? → whose is it ─┬─ an operator's: a frame of its own, by a peer that its socket or record names; a frame
                                    │  that it passes on; a frame from the address of a socket on chain

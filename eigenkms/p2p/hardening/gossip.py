@@ -265,7 +265,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
             self._handle_dead_peer(peer)
 
     def connection_closed(self, connection: Any) -> None:
-        """Replace the stream to a peer whose connection was lost now, not at the next loss."""
+        """Replace the stream of a lost connection now, not at the next loss."""
         stream = self.peers.get(connection.muxed_conn.peer_id)
         if stream is not None and stream.muxed_conn is connection.muxed_conn:
             self._handle_dead_peer(connection.muxed_conn.peer_id)

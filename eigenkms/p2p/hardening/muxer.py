@@ -56,7 +56,10 @@ class CappedBuffer(bytearray):
         self._buffers = buffers
 
     def extend(self, data: Iterable[SupportsIndex]) -> None:
-        """Add data; raise BufferError and cut the connection if the peer overruns its window."""
+        """Add data, or cut the connection if the peer overruns its window.
+
+        Raises ``BufferError`` then.
+        """
         chunk = bytes(data)
         if len(self) + len(chunk) > STREAM_BUFFER or self._buffers.unread + len(chunk) > self._buffers.limit:
             self._buffers.muxer.abort("overran its receive window")
@@ -258,7 +261,7 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
         return bytes(body)
 
     # P8: a peer that is stopped, or whose cable is cut, keeps its connection for ever: libp2p measures the round trip
-    # but draws no conclusion. Whoever neither answers a ping nor sends data in time is cut off.
+    # but draws no conclusion. So a peer that neither answers a ping nor sends data in time is cut off.
     async def _measure_rtt_loop(self) -> None:
         while not self.event_shutting_down.is_set():
             with trio.move_on_after(self.limits.connections.keepalive_interval) as scope:

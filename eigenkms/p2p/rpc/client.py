@@ -1,4 +1,4 @@
-"""The client side of RPC: one long-lived stream per peer and protocol for all callers.
+"""The client side of RPC: all callers share one stream per peer and protocol.
 
 Opening a stream costs four times a small request, and a task that is cancelled inside libp2p may end the whole connection (guards
 P4, P5). So callers never touch a stream: ``call`` puts a frame into a queue and waits for an event. The stream's own tasks write,
