@@ -13,11 +13,13 @@ from eigenkms.node.backing_services import BackingServices
 from eigenkms.node.boundary_handler import BoundaryHandler
 from eigenkms.node.engine.engine import Engine
 from eigenkms.node.engine.workers import Workers
+from eigenkms.node.network.head_verifier import HeadVerifier
 from eigenkms.node.network.operator_network import OperatorNetwork
 from eigenkms.node.network.peer_records import PeerRecordService
 from eigenkms.node.network.ping import PeerPinger
 from eigenkms.node.network.signature_checks import SignatureChecks
 from eigenkms.node.network.version_sync import VersionSync
+from eigenkms.node.session_opener import SessionOpener
 from eigenkms.node.state import NodeState
 from eigenkms.p2p.host import Host
 from eigenkms.protocols.ceremony.participant import Participant
@@ -57,23 +59,15 @@ def wire_ceremonies(
     checks = SignatureChecks(peers)
     records = PeerRecordService(peers, checks, own_record)
     network = OperatorNetwork(host, peers, engine, records, backing.cluster, window=backing.parameters.window)
-    sync = VersionSync(
-        backing.chain,
-        backing.cluster,
-        host,
-        peers,
-        state.versions,
-        engine,
-        network,
-        backing.parameters,
-    )
+    verifier = HeadVerifier(backing.chain, backing.cluster, state.versions, backing.parameters.min_operators)
+    sync = VersionSync(verifier, host, engine, network, window=backing.parameters.window)
     follower = BoundaryFollower(
         backing.chain,
         config.session.interval_blocks,
         config.session.poll_seconds,
         start_after=state.guard.limits.floor,
     )
-    boundaries = BoundaryHandler(backing, state, engine, network, sync, follower)
+    boundaries = BoundaryHandler(SessionOpener(backing, state, engine, network), sync, follower)
     publisher = _make_publisher(backing, engine)
     return CeremonyServices(
         pinger, workers, engine, checks, records, network, sync, follower, boundaries, publisher

@@ -10,6 +10,7 @@ import trio
 from eigenkms.node.backing_services import BackingServices
 from eigenkms.node.ceremony_wiring import CeremonyServices
 from eigenkms.node.http.api_listener import ApiListener
+from eigenkms.node.http.key_answers import KeyAnswers
 from eigenkms.node.http.key_api import KeyApi
 from eigenkms.node.monitor.canary import Canary
 from eigenkms.node.monitor.details import NodeDetailsReader
@@ -101,13 +102,12 @@ def wire_servers(
 
 def _make_key_api(backing: BackingServices, state: NodeState, reporter: StatusReporter) -> KeyApi:
     config = backing.config
-    return KeyApi(
+    answers = KeyAnswers(
         cluster=backing.cluster,
         operator=config.operator,
         versions=state.versions,
         policy=backing.policy,
         issuer=backing.issuer,
-        not_ready=reporter.not_ready,
-        rate=config.http.rate,
         app_sign=config.http.app_sign,
     )
+    return KeyApi(answers, reporter.not_ready, rate=config.http.rate)

@@ -1,9 +1,8 @@
 """The routes of the HTTP API, from bytes to the policy and back (docs/http.md).
 
-    limits of the client → body within its limit and in time → shape → version held → the policy → the release log → the answer
+    limits of the client → body within its limit and in time → shape → ``key_answers`` → the answer in time
 
-A request through libp2p meets the same policy and the same log. The steps before the policy, and the form of the answer, are those
-of HTTP.
+The steps here are those of HTTP. The decision and the record behind them are those of every transport.
 """
 
 import importlib.resources
@@ -19,21 +18,16 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from eigenkms.attestation.interface import AttestationRefusedError
-from eigenkms.authorisation.policy import Policy
-from eigenkms.crypto import bls
-from eigenkms.crypto.ibe_identities import identity_of
-from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.node.http import responses
 from eigenkms.node.http.error_handlers import EXCEPTION_HANDLERS
 from eigenkms.node.http.errors import (
     ApiError,
     busy,
-    no_version,
     refused,
-    stack_not_supported,
     too_large,
     too_many,
 )
+from eigenkms.node.http.key_answers import KeyAnswers
 from eigenkms.node.http.limits import ClientLimits, TooManyError
 from eigenkms.node.http.requests import (
     MAX_SECRETS_BODY,
@@ -42,11 +36,7 @@ from eigenkms.node.http.requests import (
     read_secrets_request,
     read_sign_request,
 )
-from eigenkms.node.key_versions import Versions
-from eigenkms.node.signature_issuer import IssueRequest, PartialSignatureIssuer
 from eigenkms.p2p.prefixes import prefix_of
-from eigenkms.protocols.wire.transcript import Transcript
-from eigenkms.types import ClusterId, OperatorAddress
 
 ANSWER_SECONDS: Final = 60
 """From the head of a request to its answer; half of it is for the body."""
@@ -62,28 +52,12 @@ class KeyApi:
     """The API of one operator; ``app`` is its ASGI application.
 
     ``not_ready`` returns the reasons why the node cannot serve keys at the moment, one sentence each. ``rate`` is in requests a
-    second for each client. ``app_sign`` gives anybody partial signatures in the clear, if the policy is open too.
+    second for each client.
     """
 
-    def __init__(
-        self,
-        *,
-        cluster: ClusterId,
-        operator: OperatorAddress,
-        versions: Versions,
-        policy: Policy,
-        issuer: PartialSignatureIssuer,
-        not_ready: Callable[[], Sequence[str]],
-        rate: int,
-        app_sign: bool,
-    ) -> None:
-        self._cluster = cluster
-        self._operator = operator
-        self._versions = versions
-        self._policy = policy
-        self._issuer = issuer
+    def __init__(self, answers: KeyAnswers, not_ready: Callable[[], Sequence[str]], *, rate: int) -> None:
+        self._answers = answers
         self._not_ready = not_ready
-        self._app_sign = app_sign and policy.mode == "open"
         self.limits = ClientLimits.at_rate(rate)
         self._reading = trio.CapacityLimiter(_READERS)
         self._openapi = importlib.resources.files(__package__).joinpath("openapi.json").read_bytes()
@@ -108,10 +82,7 @@ class KeyApi:
 
     async def _pubkey(self, request: Request) -> Response:
         del request
-        held = self._versions.newest
-        if held is None:
-            raise no_version("no master key has been generated yet")
-        return responses.json_response(responses.pubkey_answer(self._operator, held.epoch.transcript))
+        return responses.json_response(self._answers.pubkey())
 
     async def _health(self, request: Request) -> Response:
         del request
@@ -130,54 +101,13 @@ class KeyApi:
     # -- keys
 
     async def _sign(self, request: Request) -> Response:
-        if not self._app_sign:
-            raise ApiError(
-                403,
-                "development-only",
-                "this operator gives no partial signatures to whoever asks",
-                hint="use /secrets with an attestation",
-            )
+        self._answers.require_app_sign()
         asked = await self._read(request, MAX_SIGN_BODY, read_sign_request)
-        transcript, share = self._version(asked.attestation_time)
-        grant = await self._policy.authorise(asked, client=_client(request))
-
-        def make() -> bytes:
-            identity = identity_of(1, self._cluster, asked.app_id)
-            return responses.sign_answer(self._operator, bls.partial_sign(share, identity))
-
-        released = IssueRequest(asked.app_id, 1, transcript, asked.reply_key)
-        return responses.json_response(
-            await self._issuer.issue(released, grant, make, client=_client(request))
-        )
+        return responses.json_response(await self._answers.sign(asked, _client(request)))
 
     async def _secrets(self, request: Request) -> Response:
         asked = await self._read(request, MAX_SECRETS_BODY, read_secrets_request)
-        if asked.is_for_stack:
-            raise stack_not_supported()
-        transcript, share = self._version(asked.attestation_time)
-        client = _client(request)
-        grant = await self._policy.authorise(asked, client=client, reference_nonce=asked.reference_nonce)
-        release = None if grant is None else grant.application.release
-
-        def make() -> bytes:
-            identity = identity_of(asked.ciphertext_version, self._cluster, asked.key_id)
-            return responses.secrets_answer(asked, release, bls.partial_sign(share, identity))
-
-        released = IssueRequest(asked.key_id, asked.ciphertext_version, transcript, asked.reply_key)
-        return responses.json_response(await self._issuer.issue(released, grant, make, client=client))
-
-    def _version(self, at: int) -> tuple[Transcript, SecretScalar]:
-        """Return a version that this operator holds a share of, with the share.
-
-        It is the newest that was made up to the time ``at`` (unix seconds), or the newest at all if there is none or ``at`` is 0.
-        Answers name no version, and fit together only if all operators choose the same one. So they choose by the client's time,
-        not by what each has received. Shares of older versions are erased (docs/http.md, Which version).
-        """
-        held = [(each.epoch.transcript, each.share) for each in self._versions if each.share is not None]
-        if not held:
-            raise no_version("this operator holds no share of the master key yet")
-        made = [each for each in held if each[0].version <= at] if at else held
-        return (made or held)[-1]
+        return responses.json_response(await self._answers.secrets(asked, _client(request)))
 
     # -- bodies and limits
 
