@@ -1,4 +1,4 @@
-"""Handling of boundaries: each opens a session, or is given back to be tried again.
+"""Handling of boundaries: each opens a session, or is given back for a retry.
 
 The follower delivers the newest boundary (``chain.boundaries``). If RPCs disagree, or the chain cannot be read, ``SessionOpener``
 opens no session. The handler gives the boundary back, and the follower delivers it again after a pause. A set that no session can

@@ -1,4 +1,4 @@
-"""Opening of the session of a boundary, from the operator set that the chain has there.
+"""Opening of the session of a boundary, from the operator set on chain.
 
 The opener reads the set by majority, and connects to its operators. Then it compares this operator's key with the set, and enters
 the session as far as the vote guard allows.

@@ -182,24 +182,20 @@ class Connections:
 
     async def disconnect(self, peer: PeerId) -> None:
         """Say goodbye to one peer, and cut it after ``close_timeout``."""
-        leaving = self.of(peer)
+        await self._end(self.of(peer))
+
+    async def close(self) -> None:
+        """Say goodbye to all peers at once, and cut the rest after ``close_timeout``."""
+        with trio.CancelScope(shield=True):
+            await self._end(self.swarm.get_connections())
+
+    async def _end(self, leaving: list[Any]) -> None:
         async with trio.open_nursery() as timer:
             timer.start_soon(self._cut, leaving)
             async with trio.open_nursery() as nursery:
                 for conn in leaving:
                     nursery.start_soon(conn.muxed_conn.goodbye)
             timer.cancel_scope.cancel()
-
-    async def close(self) -> None:
-        """Say goodbye to all peers at once, and cut the rest after ``close_timeout``."""
-        leaving = self.swarm.get_connections()
-        with trio.CancelScope(shield=True):
-            async with trio.open_nursery() as timer:
-                timer.start_soon(self._cut, leaving)
-                async with trio.open_nursery() as nursery:
-                    for conn in leaving:
-                        nursery.start_soon(conn.muxed_conn.goodbye)
-                timer.cancel_scope.cancel()
 
     def cut_all(self) -> None:
         """Close the socket of every connection that was ever admitted.

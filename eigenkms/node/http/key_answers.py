@@ -70,9 +70,9 @@ class KeyAnswers:
         return await self.issuer.issue(issue, grant, make, client=client)
 
     async def secrets(self, request: SecretsRequest, client: str) -> bytes:
-        """Return the release's environment, and a partial signature sealed to the request's key.
+        """Return the release's environment, with a partial signature that is sealed.
 
-        The log entry is durable then. Raises ``ApiError``, ``AttestationRefusedError`` and ``StorageError``.
+        It is sealed to the key of the request. The log entry is durable then. Raises ``ApiError``, ``AttestationRefusedError`` and ``StorageError``.
         """
         if request.is_for_stack:
             raise stack_not_supported()
