@@ -1,10 +1,10 @@
 """The authenticated connections of a host: admission and eviction.
 
-libp2p's swarm keeps the list; this class decides what enters it. A trusted peer always gets in and may have four connections
-(one that it dialled, one that this host dialled, and their successors while a dead one is not yet noticed). All other peers are
-clients, and clients have a fixed number of places, per address and in total. A newcomer always gets one: the client without a
-request for the longest time loses its own. So an attacker that fills all places and stays silent excludes no client. One that
-keeps sending requests pays a handshake and a request for every place, each time.
+libp2p's swarm keeps the list; this class decides what enters it. A trusted peer always gets in and may have four connections: one
+that it dialled, one that this host dialled, and a successor of each. A successor is needed while the loss of a dead connection is
+not yet noticed. All other peers are clients, and clients have a fixed number of places, per address and in total. A newcomer always
+gets one: the client without a request for the longest time loses its own. So an attacker that fills all places and stays silent
+excludes no client. One that keeps sending requests pays a handshake and a request for every place, each time.
 """
 
 import logging

@@ -72,7 +72,8 @@ class KeyAnswers:
     async def secrets(self, request: SecretsRequest, client: str) -> bytes:
         """Return the release's environment, with a partial signature that is sealed.
 
-        It is sealed to the key of the request. The log entry is durable then. Raises ``ApiError``, ``AttestationRefusedError`` and ``StorageError``.
+        It is sealed to the key of the request. The log entry is durable then. Raises ``ApiError``, ``AttestationRefusedError`` and
+        ``StorageError``.
         """
         if request.is_for_stack:
             raise stack_not_supported()
@@ -90,9 +91,9 @@ class KeyAnswers:
     def _version(self, at: int) -> tuple[Transcript, SecretScalar]:
         """Return a version that this operator holds a share of, with the share.
 
-        It is the newest that was made up to the time ``at`` (unix seconds), or the newest at all if there is none or ``at`` is 0.
-        Answers name no version, and fit together only if all operators choose the same one. So they choose by the client's time,
-        not by what each has received. Shares of older versions are erased (docs/http.md, Which version).
+        It is the newest that was made up to the time ``at`` (unix seconds). If there is none, or ``at`` is 0, it is the newest of
+        all. Answers name no version, and fit together only if all operators choose the same one. So they choose by the client's
+        time, not by what each has received. Shares of older versions are erased (docs/http.md, Which version).
         """
         held = [(each.epoch.transcript, each.share) for each in self.versions if each.share is not None]
         if not held:

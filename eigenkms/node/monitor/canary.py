@@ -1,7 +1,7 @@
 """The canary: periodic trial decryptions through the quorum.
 
 Each probe encrypts a secret to a fresh identity under the master public key. It requests partial signatures of that identity from
-the holders of the newest version, and t of them must give the key that opens the secret. A probe covers everything that an
+the holders of the newest version. Then t of them must give the key that opens the secret. A probe covers everything that an
 application's decryption needs, except the policy and the HTTP API, which decide whether a requester may have a key.
 
 The node also answers probes, of members and holders alone, a few times a minute each.

@@ -123,7 +123,7 @@ class CappedBuffers(dict[int, bytearray]):
 class PacedSession:
     """Reads from a client no faster than its allowance; TCP then slows the peer down.
 
-    Frames cost CPU even if yamux discards them (data for no stream, pings, resets), so no limit above this one stops a peer that
+    Frames cost CPU even if yamux discards them: data for no stream, pings, resets. So no limit above this one stops a peer that
     only sends them. A message of noise has five thousand of them, which libp2p reads without a pause. So other tasks have a turn
     after each read, from any peer.
     """
@@ -210,8 +210,8 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
         for table in (self.streams, self.stream_buffers, self.stream_events):
             table.pop(stream.stream_id, None)
 
-    # P4: a task cancelled while noise encrypts and writes a frame has used a nonce for bytes that never leave; the next
-    # frame cannot be decrypted and the connection dies. So a write, once begun, is finished, or the connection is cut. Its time
+    # P4: a task cancelled while noise encrypts and writes a frame has used a nonce for bytes that never leave. The next frame
+    # cannot be decrypted then, and the connection dies. So a write, once begun, is finished, or the connection is cut. Its time
     # begins with its turn: on a slow link those of other streams, 64 KiB each, take longer together than a peer may.
     async def _write_frame(self, data: bytes) -> None:
         async with self._turn:
