@@ -20,7 +20,7 @@ from eigenkms.crypto.hashing import Rng
 from eigenkms.errors import StorageError
 from eigenkms.node.engine import intake
 from eigenkms.node.engine.frame_queue import MAX_FRAMES, MAX_OF_ONE
-from eigenkms.node.engine.machines import MAX_IDLE_SECONDS
+from eigenkms.node.engine.step_runner import MAX_IDLE_SECONDS
 from eigenkms.protocols.ceremony.effects import LogEvent, ReportFault
 from eigenkms.protocols.ceremony.forgeries import MAX_FORGERIES
 from eigenkms.protocols.ceremony.holdings import NOT_OPENED
