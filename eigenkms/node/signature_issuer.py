@@ -45,7 +45,7 @@ MAX_UNDER_WAY: Final = 1024
 
 
 class AuditLogWriter(Protocol):
-    """The audit log that entries are appended to (storage/audit_log)."""
+    """The audit log that entries are appended to (``storage.audit_log_store``)."""
 
     @property
     def head(self) -> LogHead: ...
