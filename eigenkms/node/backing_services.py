@@ -14,12 +14,12 @@ import trio
 from eigenkms.applications import Applications
 from eigenkms.authorisation.factory import open_policy
 from eigenkms.authorisation.policy import Policy
+from eigenkms.authorisation.signature_issuer import PartialSignatureIssuer, open_issuer
 from eigenkms.chain.anchor import Anchor, open_anchor
 from eigenkms.chain.applications import applications_of
 from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.config.node import NodeConfig
 from eigenkms.crypto import bn254
-from eigenkms.node.signature_issuer import PartialSignatureIssuer, open_issuer
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire.session import Parameters, cluster_id
 from eigenkms.storage.known_applications import KnownApplications

@@ -1,5 +1,5 @@
-"""Give the tests of authorisation a network of operators and an issuer of tokens."""
+"""Give the tests of authorisation a network, an issuer of tokens, and operators that wait for slow machines."""
 
-from tests.support.node_fixtures import authority, issuer, network
+from tests.support.node_fixtures import authority, issuer, network, patient_calls
 
-__all__ = ["authority", "issuer", "network"]
+__all__ = ["authority", "issuer", "network", "patient_calls"]

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from eigenkms.authorisation.policy import Policy
+from eigenkms.authorisation.signature_issuer import PartialSignatureIssuer
 from eigenkms.chain.anchor import Anchor
 from eigenkms.chain.config import Finality
 from eigenkms.config.node import NodeConfig
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.node.backing_services import BackingServices, NodeKeys
 from eigenkms.node.monitor.recent_warnings import RecentWarnings
-from eigenkms.node.signature_issuer import PartialSignatureIssuer
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Request
 from eigenkms.p2p.identity import PeerId

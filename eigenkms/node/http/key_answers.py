@@ -8,6 +8,7 @@ A request through libp2p meets the same policy and the same issuer (``client_han
 from dataclasses import dataclass
 
 from eigenkms.authorisation.policy import Policy
+from eigenkms.authorisation.signature_issuer import IssueRequest, PartialSignatureIssuer
 from eigenkms.crypto import bls
 from eigenkms.crypto.ibe_identities import identity_of
 from eigenkms.crypto.scalars import SecretScalar
@@ -15,7 +16,6 @@ from eigenkms.node.http import responses
 from eigenkms.node.http.errors import ApiError, no_version, stack_not_supported
 from eigenkms.node.http.requests import SecretsRequest, SignRequest
 from eigenkms.node.key_versions import Versions
-from eigenkms.node.signature_issuer import IssueRequest, PartialSignatureIssuer
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import ClusterId, OperatorAddress
 

@@ -18,17 +18,17 @@ from typing import Final
 import trio
 
 from eigenkms.attestation.interface import AttestationRefusedError
+from eigenkms.authorisation.signature_issuer import IssueRequest
 from eigenkms.crypto import bls
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import RemoteProtocolError, VerificationError
+from eigenkms.fair_thread import FairThread, NoPlaceError
 from eigenkms.node.backing_services import BackingServices
 from eigenkms.node.engine.engine import Engine
-from eigenkms.node.fair_thread import FairThread, NoPlaceError
 from eigenkms.node.key_versions import Versions
 from eigenkms.node.network.dial_back import DialBackService
 from eigenkms.node.network.peer_records import PeerRecordService
 from eigenkms.node.network.signature_checks import Caller
-from eigenkms.node.signature_issuer import IssueRequest
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.types import Request
 from eigenkms.protocols.wire import rpc_methods

@@ -25,7 +25,7 @@ from typing import Final
 
 import trio
 
-from eigenkms.node.fair_thread import FairThread, NoPlaceError
+from eigenkms.fair_thread import FairThread, NoPlaceError
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.identity import PeerId

@@ -23,7 +23,7 @@ from eigenkms.attestation.interface import Claims
 from eigenkms.authorisation.pipeline import Grant
 from eigenkms.authorisation.request_slots import busy
 from eigenkms.crypto import bn254
-from eigenkms.node.fair_thread import FairThread, NoPlaceError
+from eigenkms.fair_thread import FairThread, NoPlaceError
 from eigenkms.protocols.records.audit_log import (
     OPEN_METHOD,
     IssuedSignature,

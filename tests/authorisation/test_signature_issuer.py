@@ -16,12 +16,12 @@ import trio
 import trio.testing
 
 from eigenkms.attestation.interface import AttestationRefusedError, Claims, Container, Image
+from eigenkms.authorisation import signature_issuer
 from eigenkms.authorisation.pipeline import Grant
+from eigenkms.authorisation.signature_issuer import IssueRequest, PartialSignatureIssuer
 from eigenkms.cli.support.output import flatten
 from eigenkms.crypto import sealing
 from eigenkms.errors import StorageError, VerificationError
-from eigenkms.node import signature_issuer
-from eigenkms.node.signature_issuer import IssueRequest, PartialSignatureIssuer
 from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.records.audit_log import Entry, IssuedSignature, LogHead, LogVerifier
@@ -287,7 +287,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 import trio
-from eigenkms.node.signature_issuer import IssueRequest, open_issuer
+from eigenkms.authorisation.signature_issuer import IssueRequest, open_issuer
 from eigenkms.types import AppId
 from tests.support.fake_network import CLUSTER, make_network
 
