@@ -24,7 +24,7 @@ from eigenkms.p2p.types import Request
 from eigenkms.protocols.records.audit_log import IssuedSignature, LogHead, LogVerifier
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.client_rpc import PartialRequest
-from eigenkms.storage.audit_log import RELEASES_NAME, AuditLog, Signer, read_releases
+from eigenkms.storage.audit_log_store import RELEASES_NAME, AuditLog, Signer, read_releases
 from eigenkms.types import AppId
 from tests.support.fake_network import CLUSTER, FakeNetwork, make_network
 from tests.support.local_node import LocalNode
@@ -114,7 +114,7 @@ def answer(network: FakeNetwork, folder: Path, count: int, rounds: int) -> list[
     keep_version(network, 0, folder)
     with a_node(network, 0, folder) as node:
         node.state.peers.update(network.chain.operators)
-        log = node.resources.issuer._log = Counting(node.resources.issuer._log)  # type: ignore[arg-type]
+        log = node.backing.issuer._log = Counting(node.backing.issuer._log)  # type: ignore[arg-type]
         return trio.run(compare, node, log, request, count, rounds)
 
 

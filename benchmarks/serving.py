@@ -90,11 +90,11 @@ async def load(where: str, requests: list[bytes], at_once: int) -> dict[str, flo
 @asynccontextmanager
 async def a_serving_node(folder: Path, method: str) -> AsyncIterator[tuple[Any, Any, str]]:
     """(node, network, libp2p address)."""
-    from eigenkms.node.authorisation.factory import open_authoriser
-    from eigenkms.node.authorisation.policy import Policy
+    from eigenkms.authorisation.factory import open_authoriser
+    from eigenkms.authorisation.policy import Policy
     from eigenkms.p2p.host import open_host
     from eigenkms.protocols.wire import rpc_methods
-    from tests.node.authorisation.test_pipeline import Clock, Register
+    from tests.authorisation.test_pipeline import Clock, Register
     from tests.support.fake_network import ANYWHERE, CLUSTER, make_network
     from tests.support.nodes import a_node, keep_version, make_config
     from tests.support.token_issuer import GCP_ISSUER, PROJECT, Endpoint, jwk, jwk_set, make_authority, serve
@@ -127,7 +127,7 @@ async def a_serving_node(folder: Path, method: str) -> AsyncIterator[tuple[Any, 
 
 
 def evidence(method: str, scope: Any, number: int) -> bytes:
-    from tests.node.authorisation.test_pipeline import signed
+    from tests.authorisation.test_pipeline import signed
     from tests.support.token_issuer import gcp_claims, token
 
     if method == "ecdsa":
@@ -139,7 +139,7 @@ def make_requests(transport: str, method: str, network: Any, numbers: range) -> 
     from eigenkms.crypto import sealing
     from eigenkms.protocols.wire.authorisation import Authorisation, Scope
     from eigenkms.protocols.wire.client_rpc import PartialRequest
-    from tests.node.authorisation.test_pipeline import APP_ID
+    from tests.authorisation.test_pipeline import APP_ID
     from tests.node.http.support import ReferenceClient
     from tests.support.fake_network import CLUSTER
     from tests.support.randomness import counter_rng

@@ -1,6 +1,6 @@
-"""Errors: the type states whose fault it was, the message the failure, ``hint`` the next step.
+"""Errors: the type states whose fault it was, the message what failed.
 
-A message names the action that failed and the input that made it fail ("read operator set at block 4711:
+``hint`` is the next step. A message names the action that failed and its input ("read operator set at block 4711:
 ..."). It never holds a secret. The command line prints ``error: <message>`` and ``hint: <hint>`` and exits with
 ``exit_code``; the codes are stable (docs/cli.md).
 """

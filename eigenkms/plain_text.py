@@ -32,9 +32,9 @@ def decode_text(data: bytes) -> str:
 
 
 def why_no_text(data: bytes) -> str | None:
-    """Return why a mark at the head of ``data`` makes a strict reader refuse it, or None.
+    """Return why a strict reader refuses the mark at the head of ``data``, or None.
 
-    The reason is a clause. Files that foreign programs read too use this: there a mark is not removed but named.
+    The reason is a clause. It serves files that foreign programs read too: there a mark is not removed but named.
     """
     if data.startswith(UTF16_MARKS):
         return UTF16

@@ -1,4 +1,4 @@
-"""Make foreign text visible, so that a terminal or a reader of a log does not obey it.
+"""Make foreign text visible, so that no terminal and no log reader obeys it.
 
 Text from an RPC, an operator, the chain, a file's name or an HTTP answer may hold
 

@@ -1,7 +1,7 @@
 """Token buckets: the one mechanism behind every rate limit.
 
 A bucket holds at most ``size`` tokens and gains ``rate`` of them a second. There are two ways to use one. *Refuse*: an
-action takes a token if there is one, else it is told how long to wait (``try_take``). *Delay*: an action always takes
+action takes a token if there is one, else the caller gets the time to wait (``try_take``). *Delay*: an action always takes
 its tokens, and waits as long as the bucket is in debt (``spend``). The second is the generic cell rate algorithm.
 
 The caller passes the time, in seconds of a monotonic clock. So the module has no clock of its own, and tests need none.
@@ -39,16 +39,16 @@ class TokenBucket:
         return 0.0 if self.tokens >= _ONE else (1.0 - self.tokens) / self.rate
 
     def try_take(self, now: float) -> float:
-        """Take a token and return 0, or take none and return the seconds until there is one."""
+        """Take a token and return 0, or return the seconds until there is one."""
         wait = self.wait(now)
         if not wait:
             self.tokens -= 1
         return wait
 
     def spend(self, now: float, count: float = 1.0, *, longest: float = math.inf) -> float:
-        """Take ``count`` tokens in any case, and return the seconds until the debt is repaid.
+        """Take ``count`` tokens in any case.
 
-        A debt that would take more than ``longest`` seconds is cut down to that.
+        Returns the seconds until the debt is repaid. A debt that would take more than ``longest`` seconds is cut down to that.
         """
         self._refill(now)
         self.tokens = max(self.tokens - count, -longest * self.rate)

@@ -1,10 +1,12 @@
 """The nouns that every layer shares.
 
-Plain values, no behaviour beyond validation of shape.
+They are plain values, with no behaviour beyond validation of shape. Their byte encodings are:
 
-Byte encodings: addresses 20 bytes; hashes 32 bytes; BN254 G2 keys 128 bytes ``X.c1 ‖ X.c0 ‖ Y.c1 ‖ Y.c0`` big-endian
-(EIP-197, imaginary part first); BN254 signatures 64 bytes ``X ‖ Y``; BLS12-381 points compressed (ZCash/IETF),
-48 bytes in G1 and 96 bytes in G2.
+- addresses: 20 bytes
+- hashes: 32 bytes
+- BN254 G2 keys: 128 bytes ``X.c1 ‖ X.c0 ‖ Y.c1 ‖ Y.c0``, big-endian (EIP-197, imaginary part first)
+- BN254 signatures: 64 bytes ``X ‖ Y``
+- BLS12-381 points: compressed (ZCash/IETF), 48 bytes in G1 and 96 bytes in G2
 """
 
 from collections.abc import Iterator
@@ -35,14 +37,17 @@ class AppId(str):
 
 
 class ExactAppId(AppId):
-    """An id that is hashed as it is spelled: it opens what was encrypted under another spelling than the canonical one."""
+    """An id that is hashed as it is spelled.
+
+    It opens secrets that were encrypted under another spelling than the canonical one.
+    """
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What one master key belongs to."""
+    """The scope of one master key."""
 
     chain_id: int
     avs: bytes
@@ -68,7 +73,10 @@ class BlockRef:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An operator as the session sees it: its address and its registered BN254 key in G2 (128 bytes)."""
+    """An operator in a session.
+
+    ``key`` is its registered BN254 key in G2 (128 bytes).
+    """
 
     address: OperatorAddress
     key: bytes
@@ -100,7 +108,7 @@ class OperatorSet:
 
 
 class DialOutcome(StrEnum):
-    """What somebody meets who dials a peer at an address."""
+    """The outcome of dialling a peer at an address."""
 
     REACHED = "reached"
     """The peer itself, proven."""
@@ -117,5 +125,5 @@ class DialOutcome(StrEnum):
 
 
 def to_hex(raw: bytes) -> str:
-    """Return an address or a hash as it is shown and as JSON holds it: ``0x`` and hex digits."""
+    """Return an address or a hash as people and JSON get it: ``0x`` and hex digits."""
     return "0x" + raw.hex()

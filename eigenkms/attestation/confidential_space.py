@@ -1,15 +1,15 @@
-"""The methods ``gcp`` and ``intel``: a token that says what runs in a Google Confidential Space VM.
+"""The methods ``gcp`` and ``intel``: tokens of Google Confidential Space.
 
-The token is a JWT of the attestation service (Google's, or Intel Trust Authority), read here without any trust in it until its
-signature has verified: three parts, a header of known names, an algorithm of the service's own list, a key of the service's own
-set. So ``none`` and the HMACs cannot be asked for, and no key comes from the token. ``jku``, which Intel writes into every header,
-is tolerated if it is the very URL that is configured, and is not followed either.
+A token states which container runs in a VM. It is a JWT of the attestation service: Google's, or Intel Trust Authority. Nothing in
+it is trusted until its signature has verified. It has three parts and a header of known names. The algorithm must be in the
+service's own list, and the key in the service's own set. So ``none`` and the HMACs cannot be asked for, and no key comes from the
+token. Intel writes ``jku`` into every header. It is tolerated if it is the very URL that is configured, and is not followed either.
 
-Then its claims, from the outside in: whose token it is, when, for whom, what machine, what software, which project, and at last
-which application and image. Only what is compared is read; that is read strictly.
+The claims are then read from the outside in: issuer, times, audience, machine, software, project, and at last application and
+image. Only claims that are compared are read, and those are read strictly.
 
-A token is used once. Its ``jti`` names it, if it has one: Google documents none, and the tokens that Google's and Intel's users
-published have none. Then the token is named by what is signed, header and payload, of which no second spelling verifies.
+A token is used once. It is named by its ``jti``, if it has one. Google documents none, and the tokens that users of Google and
+Intel published have none. A token without it is named by its signed part, header and payload, of which no second spelling verifies.
 """
 
 import hashlib
@@ -129,7 +129,7 @@ class ConfidentialSpace:
 
         Raises ``AttestationRefusedError``.
         """
-        del context  # what a token is for stands in it
+        del context  # the token itself names its application and nonces
         header = _read_header(evidence, self._service.algorithms, self._keys.url)
         key = await self._keys.find(header.kid, header.alg)
         if len(evidence) <= LARGE_TOKEN_BYTES:

@@ -1,9 +1,8 @@
 """The method ``ecdsa``: the creator of an application signs for one request.
 
-Version 2 is EIP-712 typed data, so that a wallet shows its owner what is signed, field by field, and refuses to sign it as a
-transaction or as anything else. It names application, cluster, operator and reply key, has a nonce of its own and a time. EIP-191
-text would be shown as a block of hex. The domain has no chain id: the cluster's id is made from it. Contracts cannot sign: there is
-no EIP-1271 here.
+Version 2 is EIP-712 typed data. So a wallet shows its owner the content field by field, and signs it as nothing else, such as a
+transaction. It names application, cluster, operator and reply key, has a nonce of its own and a time. EIP-191 text would be shown
+as a block of hex. The domain has no chain id: the cluster's id is made from it. Contracts cannot sign: there is no EIP-1271 here.
 
     evidence 2 = msgpack [2, nonce32, issued at, signature65]
     evidence 1 = msgpack [1, challenge, public key 65, signature65]
@@ -11,7 +10,7 @@ no EIP-1271 here.
 Version 1 is the reference's text. It names neither operator nor reply key: whoever sees it may use it elsewhere, for itself, until
 it expires. It is accepted behind a switch alone.
 
-Signatures are ``r ‖ s ‖ v``, low-s; in version 2 v is 27 or 28 or 0 or 1, in version 1 it is not looked at, as in the reference.
+Signatures are ``r ‖ s ‖ v``, low-s. In version 2, v is 27, 28, 0 or 1. In version 1 it is ignored, as in the reference.
 """
 
 import hashlib
@@ -128,7 +127,7 @@ class Ecdsa:
             app_id=context.scope.app_id,
             method=NAME,
             signer=signer,
-            nonces=frozenset({context.scope.nonce}),  # what was recovered from names all that the nonce does
+            nonces=frozenset({context.scope.nonce}),  # the signed text names all that the nonce does
             use_id=keccak256(b"eigenkms/use/ecdsa/2", signer, nonce),
             expires_at=_expiry(issued_at),
             evidence_digest=hashlib.sha256(evidence).digest(),

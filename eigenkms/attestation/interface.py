@@ -1,7 +1,7 @@
-"""The interface of every method of attestation: evidence in, claims or a refusal out.
+"""The interface of attestation methods: evidence in, claims or a refusal out.
 
 A method states what the evidence proves. One pipeline for all methods decides whether the application is known, the evidence
-is new, and the release on chain fits (node/authorisation/pipeline).
+is new, and the release on chain fits (authorisation/pipeline).
 """
 
 from dataclasses import dataclass, field
@@ -12,11 +12,14 @@ from eigenkms.protocols.wire.authorisation import Refusal, Scope
 from eigenkms.types import AppId
 
 CLOCK_SKEW_SECONDS = 30
-"""How far the clock of whoever made evidence may be ahead of ours."""
+"""Seconds that the clock of evidence's maker may be ahead of this operator's."""
 
 
 class AttestationRefusedError(RefusedError):
-    """An operator refuses the evidence, or it proves too little; ``code`` is the reason."""
+    """An operator refuses the evidence, or it proves too little.
+
+    ``code`` is the reason.
+    """
 
     def __init__(self, code: Refusal, message: str, *, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -28,7 +31,7 @@ class Context:
     """The request that evidence came with.
 
     ``reference_nonce`` is what the reference's clients put into evidence in the place of ``scope.nonce``: it names the reply key
-    alone. None, unless the request came in the reference's form and the operator lets that in.
+    alone. It is None unless the request came in the reference's form and the operator accepts that form.
     """
 
     scope: Scope
@@ -67,9 +70,9 @@ class Image:
 class Claims:
     """The claims of verified evidence.
 
-    Exactly one of ``image`` and ``signer`` (20 bytes) is there. ``nonces`` are those that the evidence commits to, compared by the
-    pipeline. ``use_id`` (32 bytes) is the same for every request that this piece of evidence could serve, and ``expires_at`` (unix
-    seconds) a time from which the method refuses it anyway.
+    Exactly one of ``image`` and ``signer`` (20 bytes) is there. ``nonces`` are those that the evidence commits to; the pipeline
+    compares them. ``use_id`` (32 bytes) is the same for every request that this piece of evidence could serve. From ``expires_at``
+    (unix seconds) on, the method refuses it anyway.
     """
 
     app_id: AppId

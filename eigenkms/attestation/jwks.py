@@ -1,10 +1,12 @@
 """The public keys of an issuer of tokens: a JWK set behind HTTPS (RFC 7517).
 
-It is fetched when ``run`` begins, again every hour, and when a token names a key that is not known: issuers rotate. A
-stranger can name unknown keys at will, so that happens at most once in ``RETRY_SECONDS``, and requests with known keys do not
-wait for it. A fetch that fails leaves the last good set in place; after ``MAX_STALE_SECONDS`` without a good one it is not
-used any more, since a key that was withdrawn meanwhile would never be noticed. A node starts without the issuer, and the
-method answers ``keys-unavailable`` until then.
+It is fetched when ``run`` begins, again every hour, and when a token names an unknown key, as issuers rotate. A stranger can name
+unknown keys at will. So the last kind of fetch happens at most once in ``RETRY_SECONDS``, and requests with known keys do not wait
+for it.
+
+If a fetch fails, the last good set stays in use. After ``MAX_STALE_SECONDS`` it is not used any more, since a key that was
+withdrawn would never be noticed. A node starts without the issuer, and the method answers ``keys-unavailable`` until there is a
+set.
 
 The connection is verified: the system's authorities, or those of a file. No redirect is followed, an answer has a bound and a
 deadline. Intel publishes one key id for several algorithms, so a key is found by both.
@@ -42,7 +44,10 @@ _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class KeysUnavailableError(EigenKmsError):
-    """The issuer's keys could not be fetched; those that were fetched before stay in use for a day."""
+    """The issuer's keys could not be fetched.
+
+    Keys that were fetched before stay in use for a day.
+    """
 
     default_hint = "check that this machine reaches the issuer's URL over HTTPS"
 
@@ -123,7 +128,10 @@ class KeySource:
     """
 
     def __init__(self, url: str, *, ca_file: Path | None = None) -> None:
-        """Raises ``InputError`` for a URL that is not HTTPS, or a file that holds no authorities."""
+        """Check ``url`` and ``ca_file``.
+
+        Raises ``InputError`` for a URL that is not HTTPS, or a file that holds no authorities.
+        """
         self._url = _checked_url(url)
         self._tls = _tls(ca_file)
         self._keys: KeySet | None = None
@@ -145,9 +153,9 @@ class KeySource:
             await trio.sleep(REFRESH_SECONDS if self._fetched_at >= self._asked_at else RETRY_SECONDS)
 
     async def find(self, kid: str, alg: str) -> RSAKey:
-        """Return the key that ``kid`` names for ``alg``, within two times ``FETCH_SECONDS``.
+        """Return the key that ``kid`` names for ``alg``.
 
-        Raises ``AttestationRefusedError``: no such key, or no keys fresh enough at all.
+        Takes at most two times ``FETCH_SECONDS``. Raises ``AttestationRefusedError``: no such key, or no keys fresh enough at all.
         """
         key = self._known(kid, alg)
         if key is None:

@@ -79,7 +79,7 @@ class _InFlightRead:
 
 
 class Familiar(Protocol):
-    """Storage of the addresses at which an application was found (storage/familiar).
+    """Storage of the addresses of found applications (``known_applications``).
 
     Blocking.
     """

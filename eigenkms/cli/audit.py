@@ -150,7 +150,7 @@ def _verify(
             pass
         facts = log_facts(log)
         if chain is not None:
-            from eigenkms.client.audit_log import check_key_on_chain
+            from eigenkms.client.audit_log_key import check_key_on_chain
 
             client_runner.run(check_key_on_chain, chain, log.header)
     key_is = "chain" if online else "unchecked" if key is None else "given"

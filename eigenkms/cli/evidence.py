@@ -21,7 +21,7 @@ from eigenkms.config.schema import CHAIN_SETTINGS
 from eigenkms.errors import InputError, RemoteProtocolError, VerificationError
 
 if TYPE_CHECKING:
-    from eigenkms.client.evidence_check import EvidenceVerdict
+    from eigenkms.client.evidence_verdict import EvidenceVerdict
     from eigenkms.config.settings import Settings
 
 Verb = Callable[..., Any]
@@ -98,7 +98,7 @@ def _verify(*, file: str | None, online: bool, settings: "Settings", as_json: bo
     the file broke the protocol. Only the chain knows whether that key is the operator's: use --online to compare.
     """
     chain = client_runner.client_settings(settings) if online else None
-    from eigenkms.client.evidence_check import assess_piece
+    from eigenkms.client.evidence_verdict import assess_piece
 
     verdicts: Sequence[EvidenceVerdict] = [assess_piece(encoded) for encoded in _read(file)]
     if chain is not None:

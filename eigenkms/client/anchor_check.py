@@ -1,9 +1,9 @@
 """Comparison of a verified version with the anchor.
 
 The certificate proves a version. The anchor also shows that its recipients state the same in a place that all clients see. Suppose
-that an attacker controls so many keys that a second transcript is certified for the same version: a client that is shown the second
-one finds the first in the registry. So one recipient that wrote another transcript is enough to stop. Only entries of recipients
-count, and a missing entry proves nothing, since a version is anchored after it is certified.
+that an attacker controls so many keys that a second transcript is certified for the same version. A client that gets the second one
+finds the first in the registry. So one recipient that wrote another transcript is enough to stop. Only entries of recipients count,
+and a missing entry proves nothing, since a version is anchored after it is certified.
 """
 
 from dataclasses import dataclass

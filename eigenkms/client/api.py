@@ -1,7 +1,7 @@
 """The client: find a cluster, verify its key, encrypt and decrypt.
 
-A client trusts only the chain (docs/protocol.md, Clients). It asks operators for the newest version and trusts none of them: the
-certificate is checked against the operator set that the chain had at its block. The first time, n−t+1 of today's operators must
+A client trusts only the chain (docs/protocol.md, Clients). It asks operators for the newest version and trusts none of them. It
+checks the certificate against the operator set that the chain had at its block. The first time, n−t+1 of today's operators must
 have signed for it too, of whom at least one is honest.
 
 For a decryption the recipients of the version give partial signatures, sealed to a key made for this request. The first t that
@@ -162,8 +162,8 @@ class Client:
         are looked for and asked too, within the one timeout. ``attester`` proves the right to the key to each operator. Without one
         no evidence is shown, which only operators of a devnet accept.
 
-        Raises ``QuorumError`` naming the operators that did not answer, ``RefusedError`` if too many refused, ``AttesterError`` if
-        there was no evidence to show, ``InputError`` for an address with a wrong checksum.
+        Raises ``QuorumError``, which names the operators that did not answer, and ``RefusedError`` if too many refused. Raises
+        ``AttesterError`` if there was no evidence to show, and ``InputError`` for an address with a wrong checksum.
         """
         app_id = canonical(app_id)
         if self._epoch is None:

@@ -1,10 +1,16 @@
-"""Text armor for ciphertexts and evidence, in the manner of RFC 7468: found in whatever text it came in, and read strictly.
+"""Text armor for ciphertexts and evidence, in the manner of RFC 7468.
 
-Header line, base64 (RFC 4648, section 4) in lines of 64 characters of which only the last may be shorter, footer line. What mail
-programs and people add is not content: text before the header (at most 64 KiB of it) and after the footer, a mark of quotation or
-an indentation before each line, blanks and CR at the end of each line. base64 holds none of these signs, so every line still has
-one meaning. A line that is missing, cut, wrapped or coded otherwise is refused by its number, and a second armor in the same text
-is refused too. Reader and writer work piece by piece, in constant memory.
+An armored text is a header line, base64 (RFC 4648, section 4), and a footer line. The base64 has lines of 64 characters, of which
+only the last may be shorter.
+
+The armor is found in the text around it, and read strictly. Mail programs and people add signs that are not content:
+
+- text before the header, at most 64 KiB of it, and text after the footer
+- a mark of quotation or an indentation before each line
+- blanks and CR at the end of each line
+
+base64 holds none of these signs, so every line has one meaning. A line that is missing, cut, wrapped or coded otherwise is refused
+by its number. A second armor in the same text is refused too. Reader and writer work piece by piece, in constant memory.
 """
 
 import binascii
@@ -22,7 +28,7 @@ if TYPE_CHECKING:
     from eigenkms.client.ciphertexts import Readable, Writable
 
 ENCRYPTED_FILE, EVIDENCE = b"EIGENKMS ENCRYPTED FILE", b"EIGENKMS EVIDENCE"
-"""What is inside, as header and footer name it."""
+"""Labels of the content, which header and footer name."""
 COLUMNS = 64
 
 _LINE_BYTES = COLUMNS * 3 // 4
@@ -55,9 +61,9 @@ HEADER, FOOTER = header(), footer()
 
 
 def is_armored(begin: bytes) -> bool:
-    """Whether what begins so can only be armor, or text around it. What follows may still be broken.
+    """Return whether a content that begins so can only be armor, or text around it.
 
-    Pass the first ``MAX_BEFORE`` bytes: armor that begins later is not found.
+    The rest may still be broken. Pass the first ``MAX_BEFORE`` bytes: armor that begins later is not found.
     """
     if begin.startswith(_UTF_16) or (begin[:1] != b"" and begin[:1] in b"-" + _BLANK):
         return True
@@ -66,7 +72,7 @@ def is_armored(begin: bytes) -> bool:
 
 
 def armor(content: bytes, label: bytes = ENCRYPTED_FILE) -> bytes:
-    """``content`` as armored text that ends with a newline."""
+    """Return ``content`` as armored text that ends with a newline."""
     text = BytesIO()
     with ArmorWriter(text, label) as writer:
         writer.write(content)
@@ -74,12 +80,18 @@ def armor(content: bytes, label: bytes = ENCRYPTED_FILE) -> bytes:
 
 
 def dearmor(text: bytes, label: bytes = ENCRYPTED_FILE) -> bytes:
-    """The bytes inside; InputError names the line that is wrong."""
+    """Return the content of an armored text.
+
+    Raises ``InputError``, which names the line that is wrong.
+    """
     return b"".join(_decoded(BytesIO(text), label))
 
 
 class ArmorWriter:
-    """Writes what it is given to ``sink`` as armored text. The footer comes when its block ends, and not if that raised."""
+    """Writes content to ``sink`` as armored text.
+
+    The footer is written when the block ends, but not if the block raised.
+    """
 
     def __init__(self, sink: "Writable", label: bytes = ENCRYPTED_FILE) -> None:
         self._sink = sink
@@ -110,14 +122,17 @@ class ArmorWriter:
 
 
 class ArmorReader:
-    """What is inside an armored text, read piece by piece; InputError names the line that is wrong, once it is reached."""
+    """Reads the content of an armored text piece by piece.
+
+    Raises ``InputError``, which names the line that is wrong, once that line is reached.
+    """
 
     def __init__(self, source: "Readable", label: bytes = ENCRYPTED_FILE) -> None:
         self._contents = _decoded(source, label)
         self._buffer = bytearray()
 
     def read(self, size: int) -> bytes:
-        """``size`` bytes, fewer only at the end."""
+        """Return ``size`` bytes, fewer only at the end."""
         while len(self._buffer) < size and (content := next(self._contents, None)) is not None:
             self._buffer += content
         content = bytes(self._buffer[:size])
@@ -126,7 +141,10 @@ class ArmorReader:
 
 
 def _decoded(source: "Readable", label: bytes) -> Iterator[bytes]:
-    """The content in pieces; all of header, body and footer was right if the end is reached."""
+    """Yield the content in pieces.
+
+    Header, body and footer are right if the end is reached. Raises ``InputError``.
+    """
     before, quoting, rest = _find_header(source, label)
     batches = _batches(source, rest, quoting)
     lines: list[bytes] = []
@@ -146,7 +164,10 @@ def _decoded(source: "Readable", label: bytes) -> Iterator[bytes]:
 
 
 def _find_header(source: "Readable", label: bytes) -> tuple[int, bytes, bytes]:
-    """The number of the header line, what stands before the header in its line, and what was read of the lines after it."""
+    """Find the header line, and read a little beyond it.
+
+    Returns the number of the line, the text before the header in it, and the text after it that was read. Raises ``InputError``.
+    """
     text = b""
     while _BEGIN not in text and len(text) < MAX_BEFORE and (block := source.read(_BLOCK)):
         text += block
@@ -168,8 +189,9 @@ def _find_header(source: "Readable", label: bytes) -> tuple[int, bytes, bytes]:
 
 
 def _batches(source: "Readable", text: bytes, quoting: bytes) -> Iterator[list[bytes]]:
-    """Lines of ``text`` and ``source``, some at a time, without their ends and what quotes them. A line too long for armor comes in
-    pieces.
+    """Yield the lines of ``text`` and then of ``source``, some at a time.
+
+    They come without their ends and their signs of quotation. A line that is too long for armor comes in pieces.
     """
     while True:
         *lines, rest = text.split(b"\n")
@@ -185,21 +207,30 @@ def _batches(source: "Readable", text: bytes, quoting: bytes) -> Iterator[list[b
 
 
 def _unquoted(lines: list[bytes], text: bytes, quoting: bytes) -> list[bytes]:
-    """The lines of ``text`` without ``quoting`` and other signs of quotation, each where it stands."""
+    """Return ``lines``, which are those of ``text``, without signs of quotation.
+
+    ``quoting`` stands before the header and is removed first. The number and order of the lines stay.
+    """
     if not quoting and not any(sign in text for sign in (b" ", b"\t", b"\r", b">", b"|")):
         return lines
     return [line.removeprefix(quoting).lstrip(_QUOTING).rstrip(_BLANK) for line in lines]
 
 
 def _first_dashed(lines: list[bytes]) -> int | None:
-    """Where the footer must be: base64 has no dash."""
+    """Return the index of the footer, or of a wrong line in its place.
+
+    Only they begin with a dash, as base64 has none. Returns None if there is no such line.
+    """
     if b"-" not in b"".join(lines):
         return None
     return next((at for at, line in enumerate(lines) if line.startswith(b"-")), None)
 
 
 def _decode(lines: list[bytes], before: int, *, ended: bool) -> bytes:
-    """The content of lines that stand behind ``before`` others. At the end the last one may be short."""
+    """Decode lines that stand behind ``before`` others.
+
+    The last one may be short if ``ended``. Raises ``InputError``, which names the line that is wrong.
+    """
     encoded = b"".join(lines)
     if b"=" not in encoded and set(map(len, lines)) == {COLUMNS}:
         with suppress(binascii.Error):  # the line that is wrong is found below

@@ -1,7 +1,8 @@
-"""How a client proves its right to a key: one piece of evidence for each request to each operator (docs/attestation.md, Methods).
+"""Attesters: they make a client's evidence of its right to a key.
 
-Evidence names the operator, the application and the key that the answer is sealed to, and is worth nothing a second time. So an
-attester is asked anew for every request, by several tasks at once, and keeps nothing.
+Each request to each operator needs its own piece (docs/attestation.md, Methods). It names the operator, the application and the key
+that the answer is sealed to, and is accepted once. So an attester is called for every request, by several tasks at once, and keeps
+nothing.
 
 >>> attester = ConfidentialSpaceAttester("gcp")
 >>> plaintext = await client.decrypt(AppId("0x…"), ciphertext, attester=attester)

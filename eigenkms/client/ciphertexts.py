@@ -45,8 +45,8 @@ class Writable(Protocol):
 def encrypt(recipient: Recipient, plaintext: bytes, version: int = NEWEST) -> bytes:
     """Encrypt bytes in memory.
 
-    Raises ``InputError`` for an application id that no operator reads, too much plaintext for version 1, or an unknown version;
-    ``InvalidPoint`` for a malformed master public key.
+    Raises ``InputError`` for an application id that no operator reads, too much plaintext for version 1, or an unknown version.
+    Raises ``InvalidPoint`` for a malformed master public key.
     """
     recipient = _readable(recipient)
     if version == ibe_v2.VERSION:

@@ -1,9 +1,9 @@
 """Evidence that operators hold against others, verified piece by piece.
 
-Operators are asked page by page (docs/protocol.md, Evidence and Clients). Each piece must prove its fault by itself, and the
-operators and keys that it names must be those that the chain had at its block: then it does not matter which operator showed it.
-The same proof from several operators is one piece, with all of them as its holders. A piece that does not verify is reported with
-the operator that showed it, which lies or is broken.
+Operators are asked page by page (docs/protocol.md, Evidence and Clients). Each piece must prove its fault by itself. The operators
+and keys that it names must be those that the chain had at its block. Then it does not matter which operator showed it. The same
+proof from several operators is one piece, with all of them as its holders. A piece that does not verify is reported with the
+operator that showed it, which lies or is broken.
 """
 
 from collections import Counter
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import trio
 
-from eigenkms.client.evidence_check import read_and_check, sort_key
 from eigenkms.client.evidence_confirmation import verify_on_chain
+from eigenkms.client.evidence_verdict import read_and_check, sort_key
 from eigenkms.client.progress import ProgressCallback
 from eigenkms.client.transport import ClientTransport
 from eigenkms.errors import ChainError, EigenKmsError, NetworkError, RemoteProtocolError, VerificationError

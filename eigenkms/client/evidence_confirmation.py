@@ -9,7 +9,7 @@ from dataclasses import replace
 from eigenkms.chain.certificate_check import verify_operators
 from eigenkms.chain.config import ChainConfig
 from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
-from eigenkms.client.evidence_check import EvidenceVerdict
+from eigenkms.client.evidence_verdict import EvidenceVerdict
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.records.evidence_bundle import Bundle
 from eigenkms.protocols.wire.session import cluster_id

@@ -6,7 +6,7 @@ A running node has its database locked; its evidence is read over the network.
 from pathlib import Path
 
 from eigenkms.client.evidence import EvidenceReport, VerifiedEvidence
-from eigenkms.client.evidence_check import read_and_check, sort_key
+from eigenkms.client.evidence_verdict import read_and_check, sort_key
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.records.evidence_bundle import BundleName
 from eigenkms.storage.queries import read_evidence

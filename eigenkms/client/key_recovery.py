@@ -1,18 +1,18 @@
 """Recovery of one application's key, while versions change under the request.
 
 A version gives the key once t of its recipients answer (docs/protocol.md, Clients). No client can know beforehand which version
-that is: few operators may hold the newest one so far, and an older one may be erased in the meantime. So versions are *attempts*
+that is. Few operators may hold the newest one so far, and an older one may be erased in the meantime. So versions are *attempts*
 that run side by side, each with its own recipients, request and collector. The first attempt that succeeds gives the key; partial
 signatures of two versions never meet.
 
 The recovery begins with the newest version that the client knows. If no attempt can succeed any more, or if answers are slow, it
-runs a *round*: it queries the operators for their newest versions and attempts each that is new. A round also retries each operator
+runs a *round*. It queries the operators for their newest versions and attempts each that is new. A round also retries each operator
 that lacked a version or its share of it, was busy, or was unreachable and has another address now.
 
 The recovery ends when a round brought nothing new and no operator is left to retry. If some are left, it ends after IDLE_ROUNDS
-such rounds, since a change of versions takes operators moments. It goes on to its deadline only for operators that are busy, or do
-not reach the chain or an issuer at the moment, if these could complete a version. Requests that are still under way are awaited at
-the end, since they show which operators do not answer.
+such rounds, since a change of versions takes operators moments. It goes on to its deadline only if some operators are busy, or do
+not reach the chain or an issuer now, and could complete a version. Requests that are still under way are awaited at the end, since
+they show which operators do not answer.
 
 *Hedging.* Without an attester, all recipients are asked together. Evidence costs time at its issuer, and each operator that sees it
 keeps it. So with an attester, t recipients and MARGIN more are asked first, in random order. One more is asked for each that fails

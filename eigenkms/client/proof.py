@@ -1,8 +1,8 @@
 """Check of a proof of the master public key, without any network.
 
 ``eigenkms pubkey --json`` writes proofs, and anybody may verify them. A certificate proves that a quorum of *the operators it
-names* agreed. Only the chain records whether those are the operators of the cluster. So the operator set must come from elsewhere:
-a file with one ``ADDRESS KEY`` a line, address and BN254 G2 key (128 bytes, imaginary parts first) in hex.
+names* agreed. Only the chain records whether those are the operators of the cluster. So the operator set must come from elsewhere,
+a file with one ``ADDRESS KEY`` a line. Both are in hex, and the key is on BN254 G2 (128 bytes, imaginary parts first).
 """
 
 from collections.abc import Mapping

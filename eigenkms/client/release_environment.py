@@ -4,8 +4,8 @@ A release has two environments (docs/library.md, Secrets): ``public_env``, the t
 ciphertext of such a text for the application, or empty. Both map names to texts. If a name is in both, the encrypted value counts:
 a public one can be no more than its default.
 
-Refused are values that no environment can have: a name that is empty or has ``=`` in it, NUL, and text that is no UTF-8. Names that
-mean something to a program or to its loader (``LD_PRELOAD``, ``PATH``, ``PYTHONPATH``) are not judged here.
+Values that no environment can have are refused: a name that is empty or has ``=`` in it, NUL, and text that is not UTF-8. Names
+that mean something to a program or to its loader (``LD_PRELOAD``, ``PATH``, ``PYTHONPATH``) are not judged here.
 """
 
 import io

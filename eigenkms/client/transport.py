@@ -1,8 +1,7 @@
 """Calls to operators: the peer that is dialled for an operator, and the deadline.
 
 The lowest layer of the client (docs/protocol.md, Clients). It has the operator set of today, from the chain, and the addresses that
-operators published since. An answer is no more than the word of the operator that gave it: the layers above verify it, against the
-chain if that is needed.
+operators published since. An answer proves nothing by itself. The layers above verify it, against the chain if that is needed.
 """
 
 from collections.abc import AsyncIterator

@@ -12,7 +12,7 @@ from eigenkms.crypto.hashing import Rng
 from eigenkms.crypto.keystore import ScryptCost
 from eigenkms.errors import InputError, StorageError
 from eigenkms.protocols.records.audit_log import BadLogError
-from eigenkms.storage.audit_log import RELEASES_NAME, read_releases
+from eigenkms.storage.audit_log_store import RELEASES_NAME, read_releases
 from eigenkms.storage.database import DamagedError
 from eigenkms.storage.open_store import STAGING_NAME
 from eigenkms.storage.rebuild import RebuildSpec, locked, replace, set_aside

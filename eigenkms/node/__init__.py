@@ -1,1 +1,1 @@
-"""The operator node: engine, network, authorisation, HTTP API and monitor."""
+"""The operator node: engine, network, HTTP API and monitor."""

@@ -6,8 +6,9 @@
               ├─ engine                 (the ceremonies; a disk that refuses ends the node)
               └─ operator network       (identifies peers, syncs, pushes, fetches, gossips)
 
-Construction goes from the bottom to the top, and each part is complete when it is made. First come the resources: storage, chain
-and policy. Then the state is checked, before anything is sent. Then the host opens, and the ceremony and service parts are over it.
+Construction goes from the bottom to the top, and each part is complete when it is made. First come the backing services: storage,
+chain and policy. Then the state is checked, before anything is sent. Then the host opens. The services of the ceremonies and the
+servers are wired over it.
 
 SIGTERM and SIGINT cancel the root. Everything that must be durable is durable before it is sent, so stopping takes no longer than
 to close the connections.
@@ -22,13 +23,13 @@ import trio
 
 from eigenkms.applications import Applications
 from eigenkms.config.node import NodeConfig
-from eigenkms.node.ceremony_parts import make_ceremony_parts
-from eigenkms.node.monitor.api import serve_monitor
+from eigenkms.node.backing_services import BackingServices, NodeKeys, open_backing_services
+from eigenkms.node.ceremony_wiring import wire_ceremonies
 from eigenkms.node.monitor.log_bounds import bounded_lines
+from eigenkms.node.monitor.monitor_api import serve_monitor
 from eigenkms.node.monitor.recent_warnings import RecentWarnings
 from eigenkms.node.network.own_record import make_own_record
-from eigenkms.node.resources import NodeKeys, NodeResources, open_resources
-from eigenkms.node.service_parts import make_service_parts
+from eigenkms.node.server_wiring import wire_servers
 from eigenkms.node.state import NodeState, read_state
 from eigenkms.node.systemd import SystemdNotifier
 from eigenkms.p2p.host import Host, open_host
@@ -56,23 +57,23 @@ async def run_node(
     with bounded_lines():
         async with (
             RecentWarnings.collect() as recent,
-            open_resources(config, keys, applications) as resources,
+            open_backing_services(config, keys, applications) as backing,
         ):
-            await _run_over_host(resources, recent, task_status)
+            await _run_over_host(backing, recent, task_status)
 
 
 async def _run_over_host(
-    resources: NodeResources, recent: RecentWarnings, task_status: trio.TaskStatus[Host]
+    backing: BackingServices, recent: RecentWarnings, task_status: trio.TaskStatus[Host]
 ) -> None:
-    state = await read_state(resources)
+    state = await read_state(backing)
     async with open_host(
-        resources.keys.peer,
-        listen=resources.config.network.listen,
+        backing.keys.peer,
+        listen=backing.config.network.listen,
         gate=state.peers.admits,
-        topics=[rpc_methods.gossip_topic(resources.cluster)],
+        topics=[rpc_methods.gossip_topic(backing.cluster)],
     ) as host:
-        record = await make_own_record(resources, host)
-        node = Node(resources, state, host, record, recent, started_at=trio.current_time())
+        record = await make_own_record(backing, host)
+        node = Node(backing, state, host, record, recent, started_at=trio.current_time())
         await node.run(task_status)
 
 
@@ -106,7 +107,7 @@ class Node:
 
     def __init__(
         self,
-        resources: NodeResources,
+        backing: BackingServices,
         state: NodeState,
         host: Host,
         own_record: Frame,
@@ -114,13 +115,11 @@ class Node:
         *,
         started_at: float,
     ) -> None:
-        self.resources = resources
+        self.backing = backing
         self.state = state
         self.host = host
-        self.ceremonies = make_ceremony_parts(resources, state, host, own_record)
-        self.services = make_service_parts(
-            resources, state, host, self.ceremonies, recent, started_at=started_at
-        )
+        self.ceremonies = wire_ceremonies(backing, state, host, own_record)
+        self.services = wire_servers(backing, state, host, self.ceremonies, recent, started_at=started_at)
 
     async def run(self, task_status: trio.TaskStatus[Host] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve and take part until cancelled."""
@@ -132,7 +131,7 @@ class Node:
             self._follow_chain(nursery)
             log.info(
                 "node of operator %s is up as peer %s",
-                to_hex(self.resources.config.operator),
+                to_hex(self.backing.config.operator),
                 self.host.peer_id,
                 extra={"fields": {"event": "up", "peer": str(self.host.peer_id)}},
             )
@@ -148,13 +147,13 @@ class Node:
 
         No boundary is read before.
         """
-        parts, resources = self.ceremonies, self.resources
+        parts, backing = self.ceremonies, self.backing
         nursery.start_soon(parts.workers.prepare)
         nursery.start_soon(parts.network.run)
         nursery.start_soon(parts.pinger.run, self.host)
-        nursery.start_soon(resources.issuer.run)
-        if resources.policy.authoriser is not None:
-            nursery.start_soon(resources.policy.authoriser.run)
+        nursery.start_soon(backing.issuer.run)
+        if backing.policy.authoriser is not None:
+            nursery.start_soon(backing.policy.authoriser.run)
         nursery.start_soon(parts.engine.run, parts.network)
         await parts.engine.restore(parts.network, time.time(), floor=self.state.guard.limits.floor)
 
@@ -162,7 +161,7 @@ class Node:
         """Listen for HTTP only after the sessions are resumed."""
         services = self.services
         await nursery.start(services.api_listener.serve, services.metrics.counted(services.key_api.app))
-        await nursery.start(serve_monitor, self.resources.config.monitor.listen, services.monitor.app)
+        await nursery.start(serve_monitor, self.backing.config.monitor.listen, services.monitor.app)
 
     def _follow_chain(self, nursery: trio.Nursery) -> None:
         parts = self.ceremonies

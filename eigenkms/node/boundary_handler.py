@@ -1,8 +1,8 @@
-"""Handling of boundaries: the node reads the set and opens the session.
+"""Handling of boundaries: each opens a session, or is given back for a retry.
 
-The follower delivers the newest boundary (chain/boundaries). The handler reads the operator set by majority and updates the peers.
-If RPCs disagree, or the chain cannot be read, it opens no session. It gives the boundary back, and the follower delivers it again
-after a pause. A set that no session can have, such as an empty one, costs that boundary only.
+The follower delivers the newest boundary (``chain.boundaries``). If RPCs disagree, or the chain cannot be read, ``SessionOpener``
+opens no session. The handler gives the boundary back, and the follower delivers it again after a pause. A set that no session can
+have, such as an empty one, costs that boundary only.
 
 If a genesis needs fewer than all operators, the node asks all peers for a version first, as one may exist without it. Otherwise
 the question runs beside the boundary: a genesis that needs this operator cannot have happened without it.
@@ -13,17 +13,10 @@ import logging
 import trio
 
 from eigenkms.chain.boundaries import BoundaryFollower
-from eigenkms.chain.operator_set import ChainOperator
 from eigenkms.errors import ChainError, InputError
-from eigenkms.node import log_fields
-from eigenkms.node.engine.engine import Engine
-from eigenkms.node.network.operator_network import OperatorNetwork
 from eigenkms.node.network.version_sync import VersionSync
-from eigenkms.node.registration import log_rejected
-from eigenkms.node.resources import NodeResources
-from eigenkms.node.state import NodeState
-from eigenkms.protocols.wire.session import Session
-from eigenkms.types import BlockRef, OperatorAddress, OperatorSet
+from eigenkms.node.session_opener import SessionOpener
+from eigenkms.types import BlockRef
 
 log = logging.getLogger(__name__)
 
@@ -31,22 +24,10 @@ log = logging.getLogger(__name__)
 class BoundaryHandler:
     """Handles the boundaries that ``follower`` delivers."""
 
-    def __init__(
-        self,
-        resources: NodeResources,
-        state: NodeState,
-        engine: Engine,
-        network: OperatorNetwork,
-        sync: VersionSync,
-        follower: BoundaryFollower,
-    ) -> None:
-        self._resources = resources
-        self._state = state
-        self._engine = engine
-        self._network = network
+    def __init__(self, opener: SessionOpener, sync: VersionSync, follower: BoundaryFollower) -> None:
+        self._opener = opener
         self._sync = sync
         self._follower = follower
-        self._is_first = True
         self._failures_in_row = 0
         self.error: str | None = None
         """Why no session was opened at the newest boundary, if the chain is the reason."""
@@ -55,9 +36,9 @@ class BoundaryHandler:
         """Handle boundaries until cancelled."""
         async with trio.open_nursery() as nursery:
             async for block in receive:
-                if not self._engine.has_version:
+                if not self._opener.has_version:
                     # if fewer than all can make a key, ask first whether one exists
-                    if self._resources.parameters.genesis_quorum:
+                    if self._opener.may_miss_genesis:
                         await self._sync.query_all()
                     else:
                         nursery.start_soon(self._sync.query_all)
@@ -69,7 +50,7 @@ class BoundaryHandler:
         It is given back if the chain does not tell enough about it.
         """
         try:
-            await self._open_session(block)
+            await self._opener.open(block)
         except ChainError as error:
             self._give_back(block, error)
             return
@@ -88,64 +69,3 @@ class BoundaryHandler:
         elif self._failures_in_row & (self._failures_in_row - 1):
             return
         log.warning(text, block.number, error.one_line)
-
-    async def _open_session(self, block: BlockRef) -> None:
-        operator_set = await self._update_peers(block)
-        session = Session(self._resources.cluster, block, operator_set, self._resources.parameters)
-        guard = self._state.guard
-        joined = await self._engine.boundary(
-            self._network,
-            session,
-            may_vote=guard.may_vote_at(block),
-            may_found=await guard.may_join_genesis(block),
-        )
-        log.info(
-            "boundary at block %d: session %s, %d operators%s",
-            block.number,
-            log_fields.short_id(session.id),
-            session.n,
-            "" if joined else ", not joined",
-            extra=log_fields.session_fields(
-                session.id, "boundary", block=block.number, operators=session.n, joined=joined
-            ),
-        )
-
-    async def _update_peers(self, block: BlockRef) -> OperatorSet:
-        """Read the set at a boundary and connect to its operators.
-
-        Raises ``InputError`` if the set lists another key of this operator.
-        """
-        registration, peers = self._state.registration, self._state.peers
-        found = await self._resources.chain.agreed_operators_at(block)
-        registration.check_clock(block)
-        log_rejected(found)
-        before = await self._operators_before(block)
-        holders = self._holders | {operator.address for operator in before}
-        peers.update(found.operators, holders=holders, former=before)
-        self._network.refresh()
-        registration.check_key(found)
-        return found.operator_set
-
-    @property
-    def _holders(self) -> frozenset[OperatorAddress]:
-        """Operators that deal at the next boundary, members or not."""
-        known = self._state.versions.known()
-        return frozenset(known[-1].epoch.transcript.recipients.addresses) if known else frozenset()
-
-    async def _operators_before(self, block: BlockRef) -> tuple[ChainOperator, ...]:
-        """Return the set of one boundary ago, at the first boundary alone.
-
-        An operator that left the set meanwhile may still have to deal to this node.
-        """
-        number = block.number - self._resources.config.session.interval_blocks
-        if not self._is_first or number <= 0:
-            return ()
-        self._is_first = False
-        chain = self._resources.chain
-        try:
-            before = await chain.block(number)
-            found = None if before is None else await chain.agreed_operators_at(before)
-        except ChainError as error:
-            log.info("operators at block %d are not known: %s", number, error.one_line)
-            return ()
-        return () if found is None else found.operators

@@ -3,8 +3,8 @@
 Two kinds are held. A *certified* version is served. One that is only *prepared* may have been certified without this node's
 knowledge, so sessions deal from it, but no client sees it.
 
-A version of protocol 1 that this node did not know to be settled is neither: it may be the newest one of the others, or held by
-too few to be dealt from. Its share is kept until others prove that it was settled, or a higher version is certified.
+A version of protocol 1 that this node did not know to be settled is neither. It may be the newest one of the others, or too few may
+hold it to deal from it. Its share is kept until others prove that it was settled, or a higher version is certified.
 """
 
 from collections.abc import Iterator

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from eigenkms.node.backing_services import BackingServices
 from eigenkms.node.key_versions import Versions
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.node.registration import RegistrationCheck
-from eigenkms.node.resources import NodeResources
 from eigenkms.node.vote_guard import VoteGuard
 
 
@@ -19,15 +19,15 @@ class NodeState:
     guard: VoteGuard
 
 
-async def read_state(resources: NodeResources) -> NodeState:
+async def read_state(backing: BackingServices) -> NodeState:
     """Check this operator's registration, then fix where it may vote.
 
     Both come before anything is sent. Raises ``InputError`` if the chain lists another key, and ``ChainError``.
     """
-    config, keys = resources.config, resources.keys
-    peers = PeerBook(resources.cluster, config.operator, keys.peer.peer_id)
-    versions = Versions(resources.store)
+    config, keys = backing.config, backing.keys
+    peers = PeerBook(backing.cluster, config.operator, keys.peer.peer_id)
+    versions = Versions(backing.store)
     registration = RegistrationCheck(config.operator, keys.bn254.g2)
-    await registration.check_at_start(resources.chain, peers)
-    guard = await VoteGuard.open(resources, versions)
+    await registration.check_at_start(backing.chain, peers)
+    guard = await VoteGuard.open(backing, versions)
     return NodeState(peers, versions, registration, guard)

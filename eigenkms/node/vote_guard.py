@@ -18,8 +18,8 @@ from eigenkms.chain.anchor import Anchor
 from eigenkms.chain.boundaries import newest_boundary
 from eigenkms.chain.operator_set_source import OperatorSetSource
 from eigenkms.errors import EigenKmsError
+from eigenkms.node.backing_services import BackingServices
 from eigenkms.node.key_versions import Versions
-from eigenkms.node.resources import NodeResources
 from eigenkms.storage.rebuild import RESTORED
 from eigenkms.storage.store import Store
 from eigenkms.types import BlockRef
@@ -62,16 +62,16 @@ class VoteGuard:
         self._genesis = genesis
 
     @classmethod
-    async def open(cls, resources: NodeResources, versions: Versions) -> Self:
+    async def open(cls, backing: BackingServices, versions: Versions) -> Self:
         """Read the limits of the store; raise them first if it may have forgotten votes.
 
         Raises ``ChainError``.
         """
-        chain, config = resources.chain, resources.config
+        chain, config = backing.chain, backing.config
         head, newest = await chain.head(), await chain.newest_number()
         seen = newest_boundary(max(head.number, newest), config.session.interval_blocks)
-        limits = await trio.to_thread.run_sync(_update_limits, resources, versions, seen)
-        return cls(limits, chain, versions, resources.anchor, genesis=config.session.genesis)
+        limits = await trio.to_thread.run_sync(_update_limits, backing, versions, seen)
+        return cls(limits, chain, versions, backing.anchor, genesis=config.session.genesis)
 
     def may_vote_at(self, block: BlockRef) -> bool:
         """Return whether the store can have forgotten no vote at this boundary."""
@@ -120,12 +120,12 @@ async def genesis_objection(anchor: Anchor) -> str | None:
     return f"the anchor has entries of this cluster ({entries}), so it has a key" if entries else None
 
 
-def _update_limits(resources: NodeResources, versions: Versions, newest: int) -> VoteLimits:
+def _update_limits(backing: BackingServices, versions: Versions, newest: int) -> VoteLimits:
     """Raise the floor if need be, and return the limits; blocks on the disk.
 
     ``newest`` is the number of the newest boundary.
     """
-    store, genesis = resources.store, resources.config.session.genesis
+    store, genesis = backing.store, backing.config.session.genesis
     if store.get_meta(_FLOOR) is None or store.rolled_back:
         _raise_floor(store, newest)
     if genesis and store.get_meta(RESTORED) is None:

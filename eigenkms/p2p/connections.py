@@ -1,10 +1,10 @@
-"""The authenticated connections of a host: which exist, which are admitted or evicted.
+"""The authenticated connections of a host: admission and eviction.
 
-libp2p's swarm keeps the list; this class decides what enters it. A trusted peer always gets in and may have four connections
-(one that it dialled, one that this host dialled, and their successors while a dead one is not yet noticed). All other peers are
-clients, and clients have a fixed number of places, per address and in total. A newcomer always gets one: the client without a
-request for the longest time loses its own. So an attacker that fills all places and stays silent excludes no client. One that
-keeps sending requests pays a handshake and a request for every place, each time.
+libp2p's swarm keeps the list; this class decides what enters it. A trusted peer always gets in and may have four connections: one
+that it dialled, one that this host dialled, and a successor of each. A successor is needed while the loss of a dead connection is
+not yet noticed. All other peers are clients, and clients have a fixed number of places, per address and in total. A newcomer always
+gets one: the client without a request for the longest time loses its own. So an attacker that fills all places and stays silent
+excludes no client. One that keeps sending requests pays a handshake and a request for every place, each time.
 """
 
 import logging
@@ -182,24 +182,20 @@ class Connections:
 
     async def disconnect(self, peer: PeerId) -> None:
         """Say goodbye to one peer, and cut it after ``close_timeout``."""
-        leaving = self.of(peer)
+        await self._end(self.of(peer))
+
+    async def close(self) -> None:
+        """Say goodbye to all peers at once, and cut the rest after ``close_timeout``."""
+        with trio.CancelScope(shield=True):
+            await self._end(self.swarm.get_connections())
+
+    async def _end(self, leaving: list[Any]) -> None:
         async with trio.open_nursery() as timer:
             timer.start_soon(self._cut, leaving)
             async with trio.open_nursery() as nursery:
                 for conn in leaving:
                     nursery.start_soon(conn.muxed_conn.goodbye)
             timer.cancel_scope.cancel()
-
-    async def close(self) -> None:
-        """Say goodbye to all peers at once, and cut the rest after ``close_timeout``."""
-        leaving = self.swarm.get_connections()
-        with trio.CancelScope(shield=True):
-            async with trio.open_nursery() as timer:
-                timer.start_soon(self._cut, leaving)
-                async with trio.open_nursery() as nursery:
-                    for conn in leaving:
-                        nursery.start_soon(conn.muxed_conn.goodbye)
-                timer.cancel_scope.cancel()
 
     def cut_all(self) -> None:
         """Close the socket of every connection that was ever admitted.

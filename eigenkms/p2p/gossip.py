@@ -1,4 +1,7 @@
-"""Gossip of a host: topics, validators and bounded subscriptions over the guarded pubsub."""
+"""Gossip of a host: topics, validators and bounded subscriptions.
+
+It runs over the guarded pubsub (``hardening.gossip``).
+"""
 
 import logging
 from collections import Counter, deque

@@ -107,9 +107,9 @@ class Host:
     # ----- calls
 
     def serve(self, protocol: str, handler: Handler) -> None:
-        """Answer requests on ``protocol`` with ``handler``, from peers that the gate admits.
+        """Answer requests on ``protocol`` with ``handler``.
 
-        A protocol is written ``/eigenkms/NAME/VERSION``.
+        They come from peers that the gate admits. A protocol is written ``/eigenkms/NAME/VERSION``.
         """
         self._rpc_server.add(protocol, handler)
         self._libp2p.set_stream_handler(protocol, None)

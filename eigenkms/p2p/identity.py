@@ -1,4 +1,4 @@
-"""The identity of a peer: its secp256k1 key, its peer id, and its dialable address.
+"""The identity of a peer: its secp256k1 key, its id and its dialable address.
 
 A peer id is the multihash of the peer's public key (libp2p specifications, "Peer Ids and Keys"). A secp256k1 key is
 short enough to be inlined (identity multihash), so the id *is* the key::
@@ -249,9 +249,9 @@ def _ip_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def check_dialable(address: TransportAddress, action: str, *, local: bool) -> None:
-    """Raise InputError for an address that no other peer can dial (``why_undialable``).
+    """Raise ``InputError`` for an address that no other peer can dial.
 
-    The error begins with ``action``.
+    ``why_undialable`` has the rules. The error begins with ``action``.
     """
     reason = why_undialable(address, local=local)
     if reason is not None:

@@ -9,13 +9,13 @@ GOSSIP = "/meshsub/1.1.0"
 """The protocol that the gate is asked about for gossip; a peer that passes it is *trusted* (an operator)."""
 
 Gate = Callable[[PeerId, str], bool]
-"""Whether the peer may use the protocol. Asked for each inbound stream, request and message, so it must be cheap; the
-answer may change at any time. One that raises refuses."""
+"""A check whether a peer may use a protocol. It is called for each inbound stream, request and message, so it must be cheap. Its
+answer may change at any time. A gate that raises refuses."""
 
 Validator = Callable[[PeerId, bytes], object]
-"""Whether a gossip message of this origin is worth keeping and passing on: a true value, which goes with the message, so that
-nobody has to decode it again. Cheap checks only (size, sender, round, rate): it runs on the event loop. A refusal is not
-remembered; one that raises refuses."""
+"""A check of a gossip message by its origin. It returns a true value if the message is worth keeping and passing on. The value goes
+with the message, so that nobody decodes it again. The checks are cheap (size, sender, round, rate), as they run on the event loop.
+A refusal is not remembered. A validator that raises refuses."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""Upgrade a socket to an authenticated, muxed connection, within the bounds of strangers."""
+"""Upgrade of a socket to an authenticated, muxed connection.
+
+The bounds of strangers hold until the peer is authenticated.
+"""
 
 from importlib import import_module
 from typing import Any, Final

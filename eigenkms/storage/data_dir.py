@@ -66,7 +66,7 @@ def sync_folder(folder: Path) -> None:
 
 
 class FolderLock:
-    """An exclusive ``flock`` held until :meth:`release` or the end of the process, however it ends."""
+    """An exclusive ``flock``, held until :meth:`release` or the end of the process."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -134,7 +134,10 @@ class GenerationFile:
 
     @staticmethod
     def read(path: Path) -> int | None:
-        """Return the counter, or None where the file is missing or not one that this class wrote."""
+        """Return the counter, None if the file is missing or not of this class.
+
+        Raises ``StorageError``.
+        """
         try:
             text = path.read_bytes()
         except FileNotFoundError:

@@ -208,7 +208,10 @@ class Database:
         return self._connection.execute(sql, values).fetchone()
 
     def truncate_log(self, action: str) -> None:
-        """Move the write-ahead log into the database and cut it, with its older page images."""
+        """Move the write-ahead log, with its older page images, into the database.
+
+        The log is cut to nothing. Raises ``StorageError``, also if another program reads the database.
+        """
         with self._explained(action):
             busy, _, _ = self.one("PRAGMA wal_checkpoint(TRUNCATE)")
         if busy:

@@ -1,4 +1,4 @@
-"""Encryption keys of this operator, by the number of the block at which each is published."""
+"""Encryption keys of this operator, by the block at which each is published."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -21,9 +21,10 @@ class EncryptionKeyTable(StoreConnection):
     """Encryption keys, sealed, and the numbers of those that were erased."""
 
     def keep_key(self, number: int, secret: bytes) -> None:
-        """Store the secret (32 bytes) of the encryption key that is published at boundary block ``number``.
+        """Store the secret (32 bytes) of an encryption key.
 
-        The same again is no error. Raises StorageError for another secret, and for a key that was erased.
+        The key is published at boundary block ``number``. The same again is no error. Raises ``StorageError`` for another secret,
+        and for a key that was erased.
         """
         name = _key_name(number)
         if len(secret) != SECRET_SIZE:

@@ -93,7 +93,10 @@ class StoreOpener:
         return root
 
     def unlock(self, database: Database) -> bytes:
-        """Return the root key of an existing store after the checks of identity and password."""
+        """Return the root key of an existing store.
+
+        Checks identity and password before.
+        """
         n, r, p, salt, wrapped = self.check_identity(database)
         return WrappedRoot(self._cost(n, r, p), salt, wrapped).open(self._password, self._identity)
 

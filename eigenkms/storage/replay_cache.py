@@ -21,14 +21,17 @@ from eigenkms.storage.schema import SPENT
 
 SPENT_NAME: Final = "spent.db"
 MAX_SPENT: Final = 200_000
-"""Of one application there are at most those of its own rate (node/authorisation/pipeline)."""
+"""Of one application there are at most those of its own rate (authorisation/pipeline)."""
 _FORGET: Final = "DELETE FROM spent WHERE id IN (SELECT id FROM spent WHERE expires_at <= ? LIMIT ?)"
 """A few for each that comes in, so no request waits for a great cleaning."""
 _REMEMBER: Final = "INSERT INTO spent VALUES (?, ?) ON CONFLICT (id) DO NOTHING"
 
 
 class TokenUse(NamedTuple):
-    """One piece of evidence: ``id`` of 32 bytes, remembered until ``expires_at`` (unix seconds)."""
+    """The use of one piece of evidence.
+
+    ``id`` has 32 bytes. It is remembered until ``expires_at`` (unix seconds).
+    """
 
     id: bytes
     expires_at: int

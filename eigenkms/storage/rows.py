@@ -21,9 +21,10 @@ class StoreIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One entry of a session's journal: a ``kind`` that the ceremony chooses and its bytes.
+    """One entry of a session's journal: a kind, and a body of that kind.
 
-    A ``secret`` body is sealed on disk under the session's own key and goes when the session is shredded.
+    The ceremony chooses ``kind``. A ``secret`` body is sealed on disk under the session's own key. It goes when the session is
+    shredded.
     """
 
     kind: str
@@ -48,11 +49,11 @@ class SessionHeader:
 
 @dataclass(frozen=True, slots=True)
 class VersionRow:
-    """A key version: the transcript (named by its 32-byte hash) and its epoch certificate.
+    """A key version: its transcript and its epoch certificate.
 
-    ``prepared`` tells that ``certificate`` is a prepare certificate and the version is not known to be certified.
-    ``proof`` is the settlement proof once there is one. ``share_held`` tells whether this store can still
-    give the combined share, ``erased`` whether it was destroyed. The store fills all three and ignores a
+    ``transcript_hash`` (32 bytes) names the version. ``prepared`` states that ``certificate`` is a prepare certificate and the
+    version is not known to be certified. ``proof`` is the settlement proof once there is one. ``share_held`` states whether this
+    store can still give the combined share, ``erased`` whether it was destroyed. The store fills these three and ignores a
     caller's values.
     """
 

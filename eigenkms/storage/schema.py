@@ -4,9 +4,9 @@ Golden files hold their text; a change needs both a new number here and a step t
 
 A new database is made as version 1 and led through all steps, so it has the very text of one that was migrated.
 
-Tables that hold keys never let SQLite move a live key. ``key_slots`` has rows of one fixed size that are
-overwritten where they stand and used again, and it only grows at its end; so no page with a key in it is ever
-rebalanced, which could leave a copy in a gap where ``secure_delete`` does not reach.
+Tables that hold keys never let SQLite move a live key. ``key_slots`` has rows of one fixed size. They are overwritten where they
+stand and used again, and the table only grows at its end. So no page with a key in it is ever rebalanced. That could leave a copy
+in a gap where ``secure_delete`` does not reach.
 """
 
 from dataclasses import dataclass
@@ -100,7 +100,7 @@ ENCRYPTION_KEYS = (
 
 @dataclass(frozen=True)
 class Schema:
-    """The schema of a database file: its number in the header, its version, its tables.
+    """The schema of a database file: number in the header, version and tables.
 
     ``tables`` are those of version 1. ``steps`` has the statements that lead from version i + 1 to i + 2 at place i.
     A log is read by other processes while it is written, and too long to be checked at each start.

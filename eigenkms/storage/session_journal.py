@@ -5,7 +5,8 @@ database lies.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from eigenkms.errors import StorageError
@@ -111,32 +112,34 @@ class SessionJournal(StoreConnection):
 
         Again is no error.
         """
-        with self._writing("destroy the key of a session in"):
+        with self._destroying("destroy the key of a session in", session):
             self._database.execute("DELETE FROM records WHERE session = ? AND secret = 1", session)
-            self._vault.destroy_key(Owner.SESSION, session)
             self._database.execute("UPDATE sessions SET shredded = 1 WHERE session = ?", session)
-        self._truncate_log("destroy the key of a session in")
 
     def destroy_secrets(self, session: SessionId) -> None:
         """Destroy the session's key and its sealed records; the journal stays open.
 
         Again is no error.
         """
-        with self._writing("destroy the key of a session in"):
+        with self._destroying("destroy the key of a session in", session):
             self._database.execute("DELETE FROM records WHERE session = ? AND secret = 1", session)
-            self._vault.destroy_key(Owner.SESSION, session)
-        self._truncate_log("destroy the key of a session in")
 
     def drop_session(self, session: SessionId) -> None:
         """Destroy the session's key and drop its whole journal; its header stays.
 
         Again is no error.
         """
-        with self._writing("drop the journal of a session in"):
+        with self._destroying("drop the journal of a session in", session):
             self._database.execute("DELETE FROM records WHERE session = ?", session)
-            self._vault.destroy_key(Owner.SESSION, session)
             self._database.execute("UPDATE sessions SET shredded = 1 WHERE session = ?", session)
-        self._truncate_log("drop the journal of a session in")
+
+    @contextmanager
+    def _destroying(self, action: str, session: SessionId) -> Iterator[None]:
+        """Destroy the session's key in the transaction of the block, then cut the log."""
+        with self._writing(action):
+            yield
+            self._vault.destroy_key(Owner.SESSION, session)
+        self._truncate_log(action)
 
     def forget_sessions(self, below: int) -> int:
         """Drop shredded sessions and the numbers of erased keys below a block number.

@@ -1,11 +1,11 @@
 """Read a node's database as of one moment, without its lock and without a trace.
 
-Backups and inspections use it. A running node locks its database against all others, so the files are read as they are: the
-database, and over it the committed frames of its write-ahead log (https://www.sqlite.org/fileformat2.html#walformat). If the
-log is the same, byte for byte, before and after the database was read, nothing was committed in between. A checkpoint in
-between can only have moved pages that the log has anyway. An empty log proves less: between two reads a commit may have come
-and been moved into the database. So the database is read twice then. The result is opened in memory, so no copy of a sealed
-key gets to a disk, and the folder is not changed.
+Backups and inspections use it. A running node locks its database against all others, so the files are read as they are. Over the
+database lie the committed frames of its write-ahead log (https://www.sqlite.org/fileformat2.html#walformat). If the log is the
+same, byte for byte, before and after the database was read, nothing was committed in between. A checkpoint in between can only have
+moved pages that the log has anyway. An empty log proves less: between two reads a commit may have come and been moved into the
+database. So the database is read twice then. The result is opened in memory, so no copy of a sealed key gets to a disk, and the
+folder is not changed.
 """
 
 import struct

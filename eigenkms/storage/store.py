@@ -13,9 +13,8 @@ stays true until :meth:`Store.acknowledge_rollback`. So a crash before the calle
         store.set_meta("vote-floor", <newest boundary seen>)
         store.acknowledge_rollback()
 
-It detects an older database beside a younger mirror, a missing mirror, and a folder that was copied or restored: the
-birth file of that folder has another ctime than at the last open. It cannot detect a restored snapshot of the whole
-machine.
+It detects an older database beside a younger mirror, and a missing mirror. It also detects a folder that was copied or restored, as
+the birth file there has another ctime than at the last open. It cannot detect a restored snapshot of the whole machine.
 """
 
 from contextlib import ExitStack
@@ -66,8 +65,8 @@ class Store(SessionJournal, VersionTable, EncryptionKeyTable, EvidenceTable):
 
         ``kdf`` is used only for a new one.
 
-        Raises StorageError: another process has it, it belongs to another operator or cluster, it was written by a newer
-        eigenkms, it is damaged, or the disk refuses. Raises InputError: the password is wrong. An error changes nothing.
+        Raises ``StorageError`` if the store is in use, damaged, of another operator or cluster, or of a newer eigenkms, and if the
+        disk refuses. Raises InputError: the password is wrong. An error changes nothing.
         """
         make_folder(folder)
         with ExitStack() as resources:
@@ -95,7 +94,10 @@ class Store(SessionJournal, VersionTable, EncryptionKeyTable, EvidenceTable):
 
     @property
     def rolled_back(self) -> bool:
-        """Return whether the database is an older or moved copy, since the last acknowledgement."""
+        """Whether the database is an older or moved copy.
+
+        It is so until ``acknowledge_rollback``.
+        """
         return self._rolled_back
 
     def acknowledge_rollback(self) -> None:

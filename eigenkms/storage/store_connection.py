@@ -1,7 +1,7 @@
-"""The database of an open store, its vault and its commit counter, and transactions over the three.
+"""The connection to an open store: database, vault and commit counter.
 
-Every transaction counts itself: the counter in the database is incremented with it, and the mirror follows once it is
-durable (``data_dir``). One lock serialises all callers, which may be in any thread.
+A transaction covers all three. It increments the counter in the database, and the mirror follows once it is durable
+(``data_dir``). One lock serialises all callers, which may be in any thread.
 """
 
 import logging

@@ -1,6 +1,6 @@
-"""What a node's store holds, read from a snapshot of it: whose it is, its versions, and with its password the share of one.
+"""Reading of a node's store from a snapshot, while the node runs or not.
 
-The node may run. Nothing is written, no lock is taken.
+Identity and versions are readable without the password, the share of a version with it. Nothing is written, no lock is taken.
 """
 
 from collections.abc import Iterator
@@ -97,7 +97,10 @@ class StoreReader:
         return vault.unseal(Owner.VERSION, row.transcript_hash, sealed[0], SHARE_PURPOSE)
 
     def rollback(self) -> RollbackReason | None:
-        """Return why the next open will find a rolled-back store (``StoreOpener.check_generation``), or None."""
+        """Return why the next open will find a rolled-back store, None if it will not.
+
+        ``StoreOpener.check_generation`` makes the same checks.
+        """
         counted = GenerationFile.read(self._folder / MIRROR_NAME)
         try:
             ctime = (self._folder / BIRTH_NAME).stat().st_ctime_ns

@@ -3,13 +3,12 @@
     password --scrypt--> password key --wraps--> root key --wraps--> one key a session, a version, an encryption key
                                                                      each seals its own secrets
 
-Whatever must be forgotten one day is sealed under a key of its own. To forget it, the slot that holds the
-wrapped key is overwritten with zeros where it stands and the write-ahead log is cut: the sealed bytes, and
-any copy of them, are then noise, even for somebody with the password. A copy of the folder that was made
-before is beyond reach, and so is what a drive keeps of blocks that it has replaced.
+A secret that must be forgotten one day is sealed under a key of its own. To forget it, the vault overwrites the slot of the wrapped
+key with zeros where it stands, and cuts the write-ahead log. The sealed bytes, and any copy of them, are then noise, even for
+somebody with the password. An older copy of the folder is beyond reach, and so are the blocks that a drive has replaced but kept.
 
-All sealing is ``crypto.sealing`` (AES-256-GCM); the associated data name the purpose and the owner, so a
-sealed value that was moved to another place does not open there.
+All sealing is ``crypto.sealing`` (AES-256-GCM). The associated data name the purpose and the owner, so a sealed value that was
+moved to another place does not open there.
 """
 
 import unicodedata
@@ -63,7 +62,10 @@ class WrappedRoot:
         return cls(cost, salt, sealing.seal(key, root, _root_aad(identity), rng))
 
     def open(self, password: str, identity: StoreIdentity) -> bytes:
-        """Return the root key, or InputError: the tag of the sealed root is what tells a wrong password."""
+        """Return the root key.
+
+        Raises ``InputError`` for a wrong password, which the tag of the sealed root shows.
+        """
         key = _password_key(password, self.cost, self.salt)
         try:
             return sealing.unseal(key, self.wrapped, _root_aad(identity))

@@ -1,5 +1,6 @@
-"""Which release of eigenkms opened a data folder last: a line of text in it, so that whoever meets a newer format there can say
-whose it is.
+"""The release of eigenkms that opened a data folder last, a line of text in it.
+
+A release that finds a newer format in the folder names the one that wrote it.
 """
 
 import os

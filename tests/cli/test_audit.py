@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 
 from eigenkms.cli.main import run
-from eigenkms.client import audit_log as client_releases
+from eigenkms.client import audit_log_key as client_releases
 from eigenkms.crypto import bn254
 from eigenkms.protocols.records.audit_log import LogHeader, SignedHead, sign_head
 from eigenkms.protocols.records.audit_log_file import MAGIC
-from eigenkms.storage.audit_log import RELEASES_NAME, AuditLog
+from eigenkms.storage.audit_log_store import RELEASES_NAME, AuditLog
 from eigenkms.storage.data_dir import FolderLock
 from eigenkms.storage.open_store import LOCK_NAME
 from eigenkms.types import AppId, Version
 from tests.cli.conftest import clean_environment, eigenkms, lines
 from tests.cli.test_evidence import NETWORK
-from tests.storage.test_audit_log import tamper
+from tests.storage.test_audit_log_store import tamper
 from tests.support.audit_log_entries import RELEASE, entry_body
 from tests.support.fake_network import FakeNetwork, make_network
 from tests.support.nodes import open_log

@@ -340,7 +340,7 @@ def test_every_warning_of_a_node_is_explained() -> None:
         "node/boundary_handler.py",
         "node/registration.py",
         "node/vote_guard.py",
-        "node/authorisation/pipeline.py",
+        "authorisation/pipeline.py",
         "node/network/peer_book.py",
         "node/engine/session_reporter.py",
         "node/network/version_sync.py",

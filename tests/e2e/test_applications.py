@@ -9,11 +9,11 @@ import pytest
 
 from eigenkms.client.attesters import AUDIENCE, ConfidentialSpaceAttester, EcdsaAttester
 from eigenkms.protocols.wire.authorisation import Authorisation, Refusal, Scope
-from eigenkms.storage.familiar import FAMILIAR_NAME
+from eigenkms.storage.known_applications import KNOWN_APPLICATIONS_NAME
 from eigenkms.types import AppId
+from tests.authorisation.test_pipeline import signed
 from tests.e2e.attested import Attested
-from tests.node.authorisation.test_attested_network import bad_signatures, bad_tokens
-from tests.node.authorisation.test_pipeline import signed
+from tests.node.test_attested_network import bad_signatures, bad_tokens
 from tests.support.launcher import fresh
 from tests.support.live_network import eigenkms_process
 from tests.support.private_files import write_private
@@ -92,7 +92,7 @@ def test_only_a_started_application_gets_keys(attested: Attested) -> None:
     assert attested.ask(AppId("my-app")) == Refusal.UNKNOWN_APPLICATION
     app = attested.created("--image-digest", IMAGE)
     assert attested.ask(app) == "granted"
-    kept = (attested.net.members[0].folder / "data" / FAMILIAR_NAME).read_bytes()
+    kept = (attested.net.members[0].folder / "data" / KNOWN_APPLICATIONS_NAME).read_bytes()
     assert kept.endswith(bytes.fromhex(app[2:]))
     assert b"\x33" * 20 not in kept
     not_running = Refusal.APPLICATION_NOT_RUNNING

@@ -31,7 +31,7 @@ from eigenkms.maintenance.doctor.registry import CHECKS, run_doctor
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.records.audit_log import LogHeader, sign_head
 from eigenkms.protocols.wire.session import cluster_id
-from eigenkms.storage.audit_log import AuditLog
+from eigenkms.storage.audit_log_store import AuditLog
 from eigenkms.storage.store import Store, StoreIdentity
 from eigenkms.types import ClusterId, OperatorAddress, to_hex
 from tests.support.hosts import patient_host

@@ -20,10 +20,10 @@ from eigenkms.devnet.app_publishing import change_status, confirm_release, creat
 from eigenkms.node.http.errors import STATUS
 from eigenkms.protocols.wire.authorisation import Refusal, Scope
 from eigenkms.types import AppId, ClusterId, OperatorAddress
+from tests.authorisation.test_pipeline import RELEASE
 from tests.e2e.attested import Attested
-from tests.node.authorisation.test_attested_network import bad_tokens
-from tests.node.authorisation.test_pipeline import RELEASE
 from tests.node.http.support import ReferenceClient, b64
+from tests.node.test_attested_network import bad_tokens
 from tests.support.live_network import LiveNetwork
 from tests.support.token_issuer import gcp_claims, intel_claims, token
 from tests.support.waiting import PATIENCE, wait_until

@@ -69,7 +69,7 @@ async def running(network: FakeNetwork, node: LocalNode, index: int = 0) -> Asyn
             operator.peer,
             listen=[ANYWHERE],
             gate=peers.admits,
-            topics=[rpc_methods.gossip_topic(node.resources.cluster)],
+            topics=[rpc_methods.gossip_topic(node.backing.cluster)],
         ) as host,
         trio.open_nursery() as nursery,
     ):
@@ -420,7 +420,7 @@ async def test_four_nodes_rotate_at_the_next_good_boundary(
             assert (status["mpk"], status["share"]) == (old.mpk.hex(), True)
             assert status["evidence"] == 0
             assert [held.epoch.transcript.source_hash for held in node.state.versions] == [old.hash]
-            assert node.resources.store.share(old.hash) is None
+            assert node.backing.store.share(old.hash) is None
 
 
 # -- sources that others know ------------------------------------------------------------------------------------
@@ -525,7 +525,7 @@ async def test_a_version_that_is_proven_is_dealt_from(
         await eventually(lambda: holder.status()["version"] == block_at(104).timestamp)
         assert events(caplog, "learnt")
         await eventually(lambda: [held.epoch for held in holder.state.versions] == [newer.epoch])
-        assert holder.resources.store.share(network.epoch.transcript.hash) is None
+        assert holder.backing.store.share(network.epoch.transcript.hash) is None
 
 
 def asked_again(node: LocalNode, prover: Prover, times: int) -> bool:

@@ -20,6 +20,7 @@ from eigenkms.errors import StorageError
 from eigenkms.node.engine.engine import Engine
 from eigenkms.node.engine.workers import Workers
 from eigenkms.node.key_versions import HeldVersion, Versions
+from eigenkms.node.network.head_verifier import HeadVerifier
 from eigenkms.node.network.operator_handlers import OperatorHandlers
 from eigenkms.node.network.operator_network import OperatorNetwork
 from eigenkms.node.network.peer_book import PeerBook
@@ -242,8 +243,8 @@ class Town:
         greeter = PeerRecordService(peers, SignatureChecks(peers), record)
         links = WatchedLinks(host, peers, engine, greeter, CLUSTER, window=0.1)
         links.person, links.store = person, store
-        parameters = Parameters(10, "latest", 100)
-        sources = VersionSync(self.chain, CLUSTER, host, peers, versions, engine, links, parameters)  # type: ignore[arg-type]
+        verifier = HeadVerifier(self.chain, CLUSTER, versions, min_operators=1)  # type: ignore[arg-type]
+        sources = VersionSync(verifier, host, engine, links, window=0.1)
 
         async def canary(_asker: OperatorAddress, body: bytes) -> bytes:
             return body

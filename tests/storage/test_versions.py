@@ -16,14 +16,14 @@ import pytest
 
 from eigenkms import __version__
 from eigenkms.errors import InputError, StorageError
-from eigenkms.storage.audit_log import RELEASES_NAME, read_releases
+from eigenkms.storage.audit_log_store import RELEASES_NAME, read_releases
 from eigenkms.storage.replay_cache import SPENT_NAME, ReplayCache, UseResult
 from eigenkms.storage.schema import RELEASES, SPENT, STORE, Schema
 from eigenkms.storage.store import Record, Store
 from eigenkms.storage.store_reader import read_store
 from eigenkms.storage.writer_version import RELEASE_NAME, read_release
 from tests.storage.conftest import PASSWORD, open_store, session
-from tests.storage.test_audit_log import open_log, sign, verified
+from tests.storage.test_audit_log_store import open_log, sign, verified
 from tests.storage.test_golden import HASH, NUMBER, SECRET, example, schema
 from tests.storage.test_replay_cache import LATER, spend
 from tests.support.audit_log_entries import HEADER, entry_body

@@ -8,9 +8,9 @@ from pathlib import Path
 from eigenkms.applications import Application, AppRelease, AppStatus
 from eigenkms.attestation.ecdsa import Ecdsa
 from eigenkms.attestation.interface import AttestationRefusedError, Method
+from eigenkms.authorisation.pipeline import Authoriser
+from eigenkms.authorisation.policy import Policy
 from eigenkms.client.attesters import Attester
-from eigenkms.node.authorisation.pipeline import Authoriser
-from eigenkms.node.authorisation.policy import Policy
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Host, Request
 from eigenkms.protocols.wire import rpc_methods

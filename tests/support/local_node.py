@@ -6,14 +6,14 @@ from typing import Any
 import trio
 
 from eigenkms.node.app import Node
-from eigenkms.node.ceremony_parts import CeremonyParts
+from eigenkms.node.backing_services import BackingServices
+from eigenkms.node.ceremony_wiring import CeremonyServices
 from eigenkms.node.key_versions import Versions
 from eigenkms.node.monitor.recent_warnings import RecentWarnings
 from eigenkms.node.network.own_record import make_own_record
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.node.registration import RegistrationCheck
-from eigenkms.node.resources import NodeResources
-from eigenkms.node.service_parts import ServiceParts
+from eigenkms.node.server_wiring import NodeServers
 from eigenkms.node.state import NodeState
 from eigenkms.node.vote_guard import VoteGuard, VoteLimits
 from eigenkms.p2p.host import Host
@@ -49,30 +49,26 @@ class LocalNode:
     """
 
     def __init__(
-        self, resources: NodeResources, own_record: Frame, recent: RecentWarnings | None = None
+        self, backing: BackingServices, own_record: Frame, recent: RecentWarnings | None = None
     ) -> None:
-        config, keys = resources.config, resources.keys
-        self.resources = resources
+        config, keys = backing.config, backing.keys
+        self.backing = backing
         self.own_record = own_record
         self.recent = RecentWarnings() if recent is None else recent
-        peers = PeerBook(resources.cluster, config.operator, keys.peer.peer_id)
-        versions = Versions(resources.store)
+        peers = PeerBook(backing.cluster, config.operator, keys.peer.peer_id)
+        versions = Versions(backing.store)
         self.state = NodeState(
             peers,
             versions,
             RegistrationCheck(config.operator, keys.bn254.g2),
-            VoteGuard(
-                VoteLimits(), resources.chain, versions, resources.anchor, genesis=config.session.genesis
-            ),
+            VoteGuard(VoteLimits(), backing.chain, versions, backing.anchor, genesis=config.session.genesis),
         )
         self.build(IsolatedHost(keys.peer.peer_id))
 
     def build(self, host: Any, own_record: Frame | None = None, *, started_at: float = 0.0) -> Node:
         """Wire the parts over a host; ``own_record`` by default as before."""
         self.own_record = own_record or self.own_record
-        self.node = Node(
-            self.resources, self.state, host, self.own_record, self.recent, started_at=started_at
-        )
+        self.node = Node(self.backing, self.state, host, self.own_record, self.recent, started_at=started_at)
         return self.node
 
     @property
@@ -80,11 +76,11 @@ class LocalNode:
         return self.node.host
 
     @property
-    def ceremonies(self) -> CeremonyParts:
+    def ceremonies(self) -> CeremonyServices:
         return self.node.ceremonies
 
     @property
-    def services(self) -> ServiceParts:
+    def services(self) -> NodeServers:
         return self.node.services
 
     def status(self) -> dict[str, object]:
@@ -92,13 +88,13 @@ class LocalNode:
         return self.services.reporter.public_status().to_json()
 
     async def check_registration(self) -> None:
-        await self.state.registration.check_at_start(self.resources.chain, self.state.peers)
+        await self.state.registration.check_at_start(self.backing.chain, self.state.peers)
 
     async def guard_votes(self) -> None:
-        guard = await VoteGuard.open(self.resources, self.state.versions)
+        guard = await VoteGuard.open(self.backing, self.state.versions)
         self.state = replace(self.state, guard=guard)
 
     async def build_over(self, host: Host) -> Node:
         """As ``run_node`` does once the host is open."""
-        record = await make_own_record(self.resources, host)
+        record = await make_own_record(self.backing, host)
         return self.build(host, record, started_at=trio.current_time())

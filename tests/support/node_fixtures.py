@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.fake_network import FakeNetwork, make_network
 from tests.support.token_issuer import Authority, Endpoint, jwk, jwk_set, make_authority, serve
+from tests.support.waiting import PATIENCE
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -33,3 +34,15 @@ async def issuer(authority: Authority) -> AsyncIterator[Endpoint]:
     """An issuer of tokens that serves one key."""
     async with serve(authority, Endpoint(body=jwk_set(jwk("k1")))) as endpoint:
         yield endpoint
+
+
+@pytest.fixture(autouse=True)
+def patient_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node gives up no call to another operator because the machine is slow."""
+    from eigenkms.node.monitor import canary
+    from eigenkms.node.network import dealing_fetcher, operator_network, version_sync
+
+    monkeypatch.setattr(canary, "ANSWER_SECONDS", PATIENCE)
+    monkeypatch.setattr(dealing_fetcher, "FETCH_SECONDS", PATIENCE)
+    monkeypatch.setattr(operator_network, "CALL_SECONDS", PATIENCE)
+    monkeypatch.setattr(version_sync, "QUERY_SECONDS", PATIENCE)

@@ -7,14 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from eigenkms.authorisation.policy import Policy
+from eigenkms.authorisation.signature_issuer import PartialSignatureIssuer
 from eigenkms.chain.anchor import Anchor
 from eigenkms.chain.config import Finality
 from eigenkms.config.node import NodeConfig
 from eigenkms.crypto.keystore import ScryptCost
-from eigenkms.node.authorisation.policy import Policy
-from eigenkms.node.issuer import PartialSignatureIssuer
+from eigenkms.node.backing_services import BackingServices, NodeKeys
 from eigenkms.node.monitor.recent_warnings import RecentWarnings
-from eigenkms.node.resources import NodeKeys, NodeResources
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Request
 from eigenkms.p2p.identity import PeerId
@@ -23,7 +23,7 @@ from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.frames import Frame
 from eigenkms.protocols.wire.rpc_methods import VersionHead, encode_head
 from eigenkms.protocols.wire.session import Session
-from eigenkms.storage.audit_log import AuditLog
+from eigenkms.storage.audit_log_store import AuditLog
 from eigenkms.storage.store import Store, StoreIdentity, VersionRow
 from eigenkms.types import OperatorAddress
 from tests.support.fake_network import ANYWHERE, CHAIN, CLUSTER, FakeNetwork, Honest, KeyVersion, Operator
@@ -87,8 +87,8 @@ def a_node(
         config = make_config(network, index, folder, **changes)
         policy, issuer = deciding or Policy(config.policy.mode), PartialSignatureIssuer(log, operator.key)
         chain: Any = network.chain
-        resources = NodeResources(config, keys, CLUSTER, chain, store, policy, issuer, anchor)
-        yield LocalNode(resources, operator.record([]), recent)
+        backing = BackingServices(config, keys, CLUSTER, chain, store, policy, issuer, anchor)
+        yield LocalNode(backing, operator.record([]), recent)
 
 
 def open_log(network: FakeNetwork, index: int, folder: Path) -> AuditLog:

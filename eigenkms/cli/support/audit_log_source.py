@@ -40,7 +40,7 @@ def open_log(file: str | None, settings: "Settings") -> Iterator[AuditLogSource]
             yield _read_file(reader.read, file)
         return
     from eigenkms.config.paths import data_dir
-    from eigenkms.storage.audit_log import read_releases
+    from eigenkms.storage.audit_log_store import read_releases
 
     with read_releases(data_dir(settings)) as log:
         yield log

@@ -10,7 +10,7 @@ from eigenkms.types import to_hex
 
 if TYPE_CHECKING:
     from eigenkms.client.evidence import EvidenceReport, VerifiedEvidence
-    from eigenkms.client.evidence_check import EvidenceVerdict
+    from eigenkms.client.evidence_verdict import EvidenceVerdict
     from eigenkms.protocols.records.evidence_bundle import Bundle
 
 

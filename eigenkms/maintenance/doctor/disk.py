@@ -13,7 +13,7 @@ from eigenkms.maintenance.doctor.checks import OTHERS_PERMISSIONS, Finding, fail
 from eigenkms.maintenance.doctor.context import CheckContext
 from eigenkms.maintenance.repair import Health, assess_store, damaged_files
 from eigenkms.protocols.records.audit_log import BadLogError, LogHeader
-from eigenkms.storage.audit_log import KEEP_HINT, check_end
+from eigenkms.storage.audit_log_store import KEEP_HINT, check_end
 from eigenkms.storage.data_dir import FolderLock, storage_error
 from eigenkms.storage.open_store import DATABASE_NAME, LOCK_NAME, StoreOpener
 from eigenkms.storage.replay_cache import SPENT_NAME

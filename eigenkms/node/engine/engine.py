@@ -4,8 +4,8 @@
        ↑          ↑  └──────────────────────→ workers    (jobs, whose results are steps of their own)
     network     time
 
-A step runs in a worker thread and is durable when it returns (``machines``). Then its frames are sent and its bodies published. Its
-jobs are started beside the machines, as a job takes longer than a step may. Last its events are logged.
+A step of the machines runs in a worker thread, and is durable when it returns (``step_runner``). Then its frames are sent and its
+bodies published. Its jobs are started beside the machines, as a job takes longer than a step may. Last its events are logged.
 
 A session that could not be joined at its boundary may be joined late. That happens once the session that bound this operator is
 closed, or once a version to deal from is known.
@@ -25,12 +25,12 @@ from eigenkms.errors import RemoteProtocolError
 from eigenkms.node import log_fields
 from eigenkms.node.engine.effect_store import EffectStore
 from eigenkms.node.engine.intake import Intake, KeyOf
-from eigenkms.node.engine.machines import Machines, Step, WantedDealings
 from eigenkms.node.engine.newest_version import NewestVersion
 from eigenkms.node.engine.queries import EngineQueries
 from eigenkms.node.engine.session_entry import DeferredSession, SessionEntry
 from eigenkms.node.engine.session_reporter import SessionReporter
 from eigenkms.node.engine.statistics import EngineCounters, EngineStatistics
+from eigenkms.node.engine.step_runner import Step, StepRunner, WantedDealings
 from eigenkms.node.engine.workers import Workers
 from eigenkms.node.key_versions import Versions
 from eigenkms.protocols.ceremony.ceremony import Ceremony
@@ -77,11 +77,11 @@ class Engine:
         self._workers = workers
         self._counters = counters
         self._intake = Intake(participant, key_of, counters)
-        self._machines = Machines(participant, self.effects, self._intake)
+        self._steps = StepRunner(participant, self.effects, self._intake)
         self._reporter = SessionReporter(counters)
         self._entry = SessionEntry(participant, store, self._intake, self._reporter)
         self._newest = NewestVersion(versions)
-        self.queries = EngineQueries(self._machines, participant, versions, self.effects)
+        self.queries = EngineQueries(self._steps, participant, versions, self.effects)
         self._jobs = trio.open_memory_channel[Job](float("inf"))
         """Unbounded, as the machines ask for a few jobs at a time and for none again before it is done."""
         self._deferred: DeferredSession | None = None
@@ -122,7 +122,7 @@ class Engine:
 
     async def _keep_time(self, sink: FrameSink) -> None:
         while True:
-            await self._machines.wait_until_due()
+            await self._steps.wait_until_due()
             await self._step(sink, lambda _now: [])
 
     async def _run_job(self, sink: FrameSink, job: Job) -> None:
@@ -131,7 +131,7 @@ class Engine:
 
     async def _step(self, sink: FrameSink, work: Step) -> None:
         """Make one step of the machines, then apply its effects and log its events."""
-        effects = await self._machines.step(work)
+        effects = await self._steps.step(work)
         self._newest.wake_if_changed()
         if self._participant.unknown_sources:
             self._base_unknown.set()
@@ -175,7 +175,7 @@ class Engine:
             return effects
 
         await self._step(sink, work)
-        await self._machines.run(lambda: self._entry.prune(session))
+        await self._steps.run(lambda: self._entry.prune(session))
         waits = not joined and (
             self._participant.binding_session is not None or not self._participant.has_version
         )
@@ -241,7 +241,7 @@ class Engine:
     @property
     def is_obtaining_a_share(self) -> bool:
         """Whether a share comes in the place of one that was just erased."""
-        return self._machines.is_obtaining_a_share
+        return self._steps.is_obtaining_a_share
 
     @property
     def newest(self) -> Ceremony | None:
@@ -276,11 +276,11 @@ class Engine:
     @property
     def wanted(self) -> WantedDealings:
         """Dealings of which something is to be fetched now."""
-        return self._machines.wanted
+        return self._steps.wanted
 
     async def wait_for_wanted(self) -> WantedDealings:
         """Wait until something is to be fetched."""
-        return await self._machines.wait_for_wanted()
+        return await self._steps.wait_for_wanted()
 
     async def unknown_bases(self) -> dict[OperatorAddress, SourceRef]:
         """Wait until an operator deals from a version that is not known here."""

@@ -1,8 +1,10 @@
-"""One HTTP connection: a head, a body that the application asks for piece by piece, an answer, and again.
+"""One HTTP connection: head, body and answer, one request after another.
 
-Whatever is waited for has a deadline: a head as a whole; a body as a whole, and each pause in it; an answer as a whole, in however
-many pieces it is read. A client that is slower is gone. The first 64 KiB of an answer are its connection's own. Bytes beyond that
-come from a budget while they wait for their reader, and an answer that finds no room in it becomes 503.
+The application asks for a body piece by piece. Every wait has a deadline. A head, a body and an answer each have one as a whole, in
+however many pieces they are read. A body also has one for each pause. The connection of a slower client ends.
+
+The first 64 KiB of an answer are its connection's own. Bytes beyond that come from a budget while they wait for their reader, and
+an answer that finds no room in it becomes 503.
 """
 
 import logging
@@ -15,8 +17,8 @@ from urllib.parse import unquote_to_bytes
 import h11
 import trio
 
+from eigenkms.node.http.connection_table import ConnectionEntry, ConnectionState
 from eigenkms.node.http.limits import ByteBudget, ServerLimits, TooManyError
-from eigenkms.node.http.places import Place, PlaceUse
 
 log = logging.getLogger(__name__)
 
@@ -38,14 +40,17 @@ GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowE
 
 
 class Connection:
-    """Requests of one client, one after the other. ``about`` is what they have in common: client, server and scheme."""
+    """Requests of one client, one after the other.
+
+    ``about`` has the fields that all of them have in their ASGI scope: client, server and scheme.
+    """
 
     def __init__(
         self,
         app: App,
         limits: ServerLimits,
         stream: Stream,
-        place: Place,
+        entry: ConnectionEntry,
         unread: ByteBudget,
         about: Mapping[str, Any],
     ) -> None:
@@ -53,16 +58,16 @@ class Connection:
         self._about = about
         self._stream = stream
         self.limits = limits
-        self.place = place
+        self.entry = entry
         self.unread = unread
         self.h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head_bytes)
 
     async def run(self) -> None:
         patience = self.limits.head_seconds
         while (request := await self._next_request(patience)) is not None:
-            self.place.turn(PlaceUse.WORK)
+            self.entry.enter(ConnectionState.WORK)
             await self._answer(request)
-            self.place.turn(PlaceUse.IDLE)
+            self.entry.enter(ConnectionState.IDLE)
             if self.h11.our_state is not h11.DONE or self.h11.their_state is not h11.DONE:
                 break
             self.h11.start_next_cycle()
@@ -70,7 +75,10 @@ class Connection:
         await self._drain()
 
     async def _next_request(self, seconds: float) -> h11.Request | None:
-        """None at the end of the connection, or of our patience with it."""
+        """Return the next head, None if the connection ended or the head was malformed.
+
+        Raises ``trio.TooSlowError`` after ``seconds``.
+        """
         try:
             with trio.fail_after(seconds):
                 event = await self.next_event(_RECEIVE_HEAD)
@@ -80,23 +88,32 @@ class Connection:
         return event if isinstance(event, h11.Request) else None
 
     async def next_event(self, size: int = _RECEIVE_BODY) -> h11.Event | None:
-        """None never comes before the end of a request."""
+        """Return the next event of h11, reading at most ``size`` bytes at a time.
+
+        Returns None if h11 is paused, which it never is before the end of a request.
+        """
         while (event := self.h11.next_event()) is h11.NEED_DATA:
             self.h11.receive_data(bytes(await self._stream.receive_some(size)))
         return event if isinstance(event, h11.Event) else None
 
     async def write(self, *events: h11.Event, by: float) -> None:
-        """Raises ``trio.TooSlowError`` if the client has not taken all of it at the time ``by``."""
+        """Send events to the client, which must take them before ``by`` on trio's clock.
+
+        Raises ``trio.TooSlowError`` if it has not.
+        """
         pieces = [piece for event in events if (piece := self.h11.send(event))]
         if sum(map(len, pieces)) <= _SEND:
             pieces = [b"".join(pieces)]
-        with self.place.transferring(), trio.fail_at(by):
+        with self.entry.transferring(), trio.fail_at(by):
             for view in [memoryview(piece) for piece in pieces]:
                 for start in range(0, len(view), _SEND):
                     await self._stream.send_all(view[start : start + _SEND])
 
     async def refuse(self, status: int) -> bool:
-        """Answer without a body, and with the end of the connection; false if an answer has begun already."""
+        """Answer with ``status`` and no body, and end the connection.
+
+        Returns False, and sends nothing, if an answer has begun already.
+        """
         if self.h11.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return False
         headers = [("connection", "close"), ("content-length", "0")]
@@ -132,8 +149,11 @@ class Connection:
             await self.refuse(500)
 
     async def _drain(self) -> None:
-        """Read on for a moment: closing with unread bytes would take the answer away from whoever still sends."""
-        self.place.turn(PlaceUse.IDLE)
+        """Read on for a moment, then close.
+
+        To close with unread bytes would take the answer away from a client that still sends.
+        """
+        self.entry.enter(ConnectionState.IDLE)
         with trio.move_on_after(self.limits.linger_seconds):
             if isinstance(self._stream, trio.SocketStream):
                 await self._stream.send_eof()
@@ -165,8 +185,10 @@ class _Exchange:
             connection.h11.next_event()  # the end of a request without a body, which no bytes are needed for
 
     async def receive(self) -> Message:
-        """The next piece of the body; if it is late or broken, ``http.disconnect``. After the last piece nothing comes any more:
-        that a client has left shows when its answer is written.
+        """Return the next piece of the body, or ``http.disconnect`` if it fails.
+
+        A piece fails if it is late or broken. After the last piece this waits for ever: a client that has left shows when its
+        answer is written.
         """
         if self._ended:
             await trio.sleep_forever()
@@ -181,11 +203,14 @@ class _Exchange:
         return {"type": "http.request", "body": body or b"", "more_body": not self._ended}
 
     async def _next_piece(self) -> bytes | None:
-        """None at the end."""
+        """Return the next piece of the body, None at its end.
+
+        Raises ``trio.TooSlowError`` if it is late, and ``h11.RemoteProtocolError`` if it is broken.
+        """
         machine = self._connection.h11
         if machine.their_state is not h11.SEND_BODY:
             return None
-        await trio.lowlevel.checkpoint()  # what was received already may be many pieces
+        await trio.lowlevel.checkpoint()  # a body that is here already may be many pieces
         begun = trio.current_time()
         event = await self._awaited(min(self._body_by, begun + self._patience))
         body = self._body_from(event)
@@ -195,14 +220,20 @@ class _Exchange:
         return body or None
 
     async def _awaited(self, by: float) -> object:
-        """The next event; the client is told to go on if it waits for that."""
-        with self._connection.place.transferring(), trio.fail_at(by):
+        """Return the next event before ``by``.
+
+        Asks the client to go on if it waits for that (status 100). Raises ``trio.TooSlowError``.
+        """
+        with self._connection.entry.transferring(), trio.fail_at(by):
             if self._connection.h11.they_are_waiting_for_100_continue:
                 await self._connection.write(h11.InformationalResponse(status_code=100, headers=[]), by=by)
             return await self._connection.next_event()
 
     def _body_from(self, event: object) -> bytes:
-        """What ``event`` and those after it have, as far as they are here."""
+        """Return the bytes of ``event`` and of those after it that are here already.
+
+        Raises ``h11.RemoteProtocolError`` for a body in too many pieces.
+        """
         machine = self._connection.h11
         body = bytearray()
         for _ in range(_PIECES_AT_ONCE):
@@ -226,7 +257,7 @@ class _Exchange:
             return
         assert message["type"] == "http.response.body"
         body = b"" if self._headless else message.get("body", b"")
-        with self._connection.unread.hold(self._connection.place.client) as take:
+        with self._connection.unread.hold(self._connection.entry.client) as take:
             try:
                 take(len(body))
             except TooManyError as error:
@@ -235,8 +266,11 @@ class _Exchange:
             await self._connection.write(*self._events(body, message), by=self._answer_by)
 
     async def _give_up(self, error: TooManyError) -> None:
-        """There is no room for what the client does not read yet."""
-        log.debug("HTTP answer for %s refused: too much is unread", self._connection.place.client)
+        """Refuse the answer for which there is no room while the client reads.
+
+        Raises ``trio.TooSlowError`` if the answer has begun.
+        """
+        log.debug("HTTP answer for %s refused: too much is unread", self._connection.entry.client)
         self._refused = await self._connection.refuse(503)
         if not self._refused:
             raise trio.TooSlowError from error

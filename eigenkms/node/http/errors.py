@@ -12,7 +12,10 @@ from eigenkms.protocols.wire.authorisation import Refusal
 
 
 class ApiError(Exception):
-    """An answer that is a refusal. ``retry_after`` is in whole seconds, None if a retry does not help."""
+    """An answer that is a refusal.
+
+    ``retry_after`` is in whole seconds, None if a retry does not help.
+    """
 
     def __init__(
         self, status: int, code: str, message: str, *, hint: str = "", retry_after: int | None = None

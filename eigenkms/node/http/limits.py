@@ -1,4 +1,6 @@
-"""How much one client, and all together, may ask for at once. Clients are told apart by address, IPv6 ones by their /64.
+"""Limits of the HTTP API: requests, connections and bytes, of one client and all.
+
+A client is an IPv4 address or an IPv6 /64.
 
 Bytes in memory that wait for a client, of bodies and of answers, are bounded in two parts. The first 64 KiB of each
 (``SMALL_BYTES``) are its connection's own: the number of connections bounds them, and large transfers cannot take them away. Bytes
@@ -13,7 +15,7 @@ from typing import Final
 
 import trio
 
-from eigenkms.node.authorisation.rate_limiter import RateLimiter
+from eigenkms.rate_limiter import RateLimiter
 
 IN_PROGRESS_OF_ONE: Final = 16
 """Requests of one client that are read or answered."""
@@ -50,7 +52,10 @@ class ServerLimits:
 
 
 class TooManyError(Exception):
-    """``whose`` limit it is, the client's or everybody's; ``retry_after`` is in whole seconds."""
+    """A limit is reached: everybody's if ``everybody``, else the client's.
+
+    ``retry_after`` is in whole seconds.
+    """
 
     def __init__(self, *, everybody: bool, retry_after: int) -> None:
         super().__init__("too many requests")
@@ -71,7 +76,10 @@ class InProgress:
 
     @contextmanager
     def one(self, client: str) -> Iterator[None]:
-        """Raises ``TooManyError``."""
+        """Count a request of ``client`` for the length of the block.
+
+        Raises ``TooManyError`` if the client has too many.
+        """
         if self._of[client] >= IN_PROGRESS_OF_ONE:
             raise TooManyError(everybody=False, retry_after=1)
         self._of[client] += 1
@@ -84,7 +92,10 @@ class InProgress:
 
 
 class ByteBudget:
-    """Bytes in memory beyond the first ``SMALL_BYTES`` of each transfer: ``limit`` for all clients, ``of_one`` for each."""
+    """Bytes in memory beyond the first ``SMALL_BYTES`` of each transfer.
+
+    There are ``limit`` for all clients, and ``of_one`` for each.
+    """
 
     def __init__(self, limit: int = LARGE_BYTES, of_one: int = LARGE_BYTES_OF_ONE) -> None:
         self._limit = limit
@@ -93,12 +104,15 @@ class ByteBudget:
 
     @property
     def held(self) -> int:
-        """By all clients."""
+        """The bytes that all clients hold."""
         return self._held.total()
 
     @contextmanager
     def hold(self, client: str) -> Iterator[Callable[[int], None]]:
-        """Gives a function that takes bytes for one transfer until the block ends; it raises ``TooManyError``."""
+        """Yield a function that takes bytes for one transfer, until the block ends.
+
+        The function raises ``TooManyError``.
+        """
         free, held = SMALL_BYTES, 0
 
         def take(count: int) -> None:
@@ -139,7 +153,7 @@ class ClientLimits:
 
     @contextmanager
     def room_for(self, client: str, *, probe: bool) -> Iterator[Callable[[int], None]]:
-        """Give a place to a request, with a function that takes bytes for its body.
+        """Hold room for a request, and yield a function that takes bytes for its body.
 
         Raises ``TooManyError``.
         """

@@ -1,6 +1,7 @@
-"""The bodies of requests, in the reference's JSON (docs/http.md), read strictly: sizes, base64, types, and names that stand twice.
+"""Decoding of request bodies, which are the reference's JSON (docs/http.md).
 
-Names are taken exactly, unknown ones are passed over, null is as good as missing: as clients in Go write them.
+They are read strictly: sizes, base64, types, and names that stand twice. Clients in Go write them, so names are taken exactly,
+unknown ones are passed over, and null counts as missing.
 """
 
 import binascii
@@ -37,12 +38,15 @@ _PEM: Final = re.compile(
 
 
 class BadRequestError(Exception):
-    """A body that is not what the API takes; the message is for whoever sent it."""
+    """A body that the API does not accept; the message is for its sender."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignRequest:
-    """``POST /app/sign``: it shows no right, and names no key to seal to."""
+    """A request ``POST /app/sign``.
+
+    It shows no right, and names no key to seal to.
+    """
 
     app_id: AppId
     attestation_time: int
@@ -52,9 +56,10 @@ class SignRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretsRequest:
-    """``POST /secrets``. ``reply_key`` is the PEM text of ``rsa_key`` as it was sent, ``authorisation`` as through libp2p.
+    """A request ``POST /secrets``.
 
-    ``app_id`` is as it was sent, which is what evidence is about.
+    ``app_id`` is spelt as it was sent, as evidence names that spelling. ``reply_key`` is the PEM text of ``rsa_key`` as it was
+    sent. ``authorisation`` has the encoding that it has through libp2p.
     """
 
     app_id: AppId
@@ -69,7 +74,10 @@ class SecretsRequest:
 
     @property
     def key_id(self) -> AppId:
-        """Whose key is made: for version 1 the id as it was sent, which the reference hashes so; else its canonical spelling."""
+        """The id that the key is derived from.
+
+        For ciphertext version 1 it is the id as it was sent, as the reference hashes that. Else it is the canonical spelling.
+        """
         return self.app_id if self.ciphertext_version == 1 else canonical(str(self.app_id))
 
     @property
@@ -78,20 +86,26 @@ class SecretsRequest:
 
     @property
     def reference_nonce(self) -> str | None:
-        """What the reference's clients put into a token: ``hex SHA-256(PEM ‖ extra data)``."""
+        """The nonce of a token by the reference's clients, None for a signature.
+
+        It is the hex SHA-256 of the PEM text, followed by the extra data.
+        """
         if self.method == ecdsa.NAME:
             return None
         return hashlib.sha256(self.reply_key + self.extra_data).hexdigest()
 
 
 def read_sign_request(body: bytes) -> SignRequest:
-    """Raises ``BadRequestError``."""
+    """Decode the body of ``POST /app/sign``. Raises ``BadRequestError``."""
     fields = _Fields(body)
     return SignRequest(_app_id(fields, "AppID"), fields.integer("AttestationTime"))
 
 
 def read_secrets_request(body: bytes) -> SecretsRequest:
-    """Raises ``BadRequestError``. Takes milliseconds for a large body."""
+    """Decode the body of ``POST /secrets``.
+
+    Takes milliseconds for a large body. Raises ``BadRequestError``.
+    """
     fields = _Fields(body)
     app_id = _app_id(fields, "app_id")
     method = fields.text("attestation_method")
@@ -117,7 +131,10 @@ def read_secrets_request(body: bytes) -> SecretsRequest:
 
 
 def read_rsa_key(pem: bytes) -> RSAPublicKey:
-    """The key in one PEM block "PUBLIC KEY" (PKIX). Raises ``BadRequestError``."""
+    """Decode an RSA key from one PEM block "PUBLIC KEY" (PKIX).
+
+    Raises ``BadRequestError``, also for a key that is too small or costs too much to use.
+    """
     if not _PEM.fullmatch(pem):
         _bad("rsa_pubkey_tmp is not one PEM block PUBLIC KEY")
     try:
@@ -134,7 +151,10 @@ def read_rsa_key(pem: bytes) -> RSAPublicKey:
 
 
 def _evidence(fields: "_Fields", method: str) -> bytes:
-    """As the method takes it; the reference's clients send a signed text in three fields."""
+    """Return the evidence in the encoding of ``method``.
+
+    The reference's clients send a signed text in three fields. Raises ``BadRequestError``.
+    """
     attestation = fields.binary("attestation", MAX_ATTESTATION_BYTES)
     challenge, key = fields.binary("challenge", 256), fields.binary("public_key", 256)
     if not attestation:

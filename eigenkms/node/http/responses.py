@@ -1,4 +1,7 @@
-"""The bodies of answers, in the reference's JSON (docs/http.md); byte strings are standard base64."""
+"""Encoding of answer bodies, which are the reference's JSON (docs/http.md).
+
+Byte strings are standard base64.
+"""
 
 import base64
 import json
@@ -27,7 +30,10 @@ def encode_json(value: Any) -> bytes:
 
 
 def pubkey_answer(operator: OperatorAddress, transcript: Transcript) -> bytes:
-    """``GET /pubkey``: the first of ``commitments`` is the master public key again."""
+    """Encode the answer to ``GET /pubkey``.
+
+    The first of ``commitments`` is the master public key again.
+    """
     return encode_json(
         {
             "commitments": [_point(each) for each in transcript.commitments],
@@ -40,12 +46,15 @@ def pubkey_answer(operator: OperatorAddress, transcript: Transcript) -> bytes:
 
 
 def sign_answer(operator: OperatorAddress, signature: bytes) -> bytes:
-    """``POST /app/sign``: 48 bytes of ``signature``, for whoever reads it."""
+    """Encode the answer to ``POST /app/sign``: ``signature`` (48 bytes) in the clear."""
     return encode_json({"OperatorAddress": to_hex(operator), "PartialSignature": _point(signature)})
 
 
 def secrets_answer(request: SecretsRequest, release: AppRelease | None, signature: bytes) -> bytes:
-    """``POST /secrets``: 48 bytes of ``signature``, for the holder of the RSA key. Takes milliseconds for a large key."""
+    """Encode the answer to ``POST /secrets``: ``signature`` sealed to the RSA key.
+
+    ``signature`` has 48 bytes. The environment is that of ``release``, empty without one. Takes milliseconds for a large key.
+    """
     answer = {
         "encrypted_env": "" if release is None else release.encrypted_env.hex(),
         "public_env": "" if release is None else release.public_env.decode(),
@@ -57,7 +66,10 @@ def secrets_answer(request: SecretsRequest, release: AppRelease | None, signatur
 
 
 def seal_to_rsa(key: RSAPublicKey, message: bytes) -> bytes:
-    """RSA-OAEP (RFC 8017) with SHA-256 in both places and an empty label."""
+    """Seal ``message`` by RSA-OAEP (RFC 8017), with SHA-256 twice and an empty label.
+
+    The hash and the mask generation both use SHA-256.
+    """
     return key.encrypt(message, OAEP(mgf=MGF1(SHA256()), algorithm=SHA256(), label=None))
 
 

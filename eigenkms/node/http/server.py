@@ -1,10 +1,11 @@
-"""An ASGI server on trio: HTTP/1.1 with the grammar of h11, and a bound on everything that a stranger decides.
+"""An ASGI server on trio, with a bound on everything that a stranger decides.
+
+It speaks HTTP/1.1 with the grammar of h11. There is no HTTP/2, no upgrade and no pipelining beyond one request at a time.
 
 A connection is one task (``connection``). An IPv4 address or an IPv6 /64 holds no more than its share of the connections. A full
-server ends a connection that waits for its client, and takes the newcomer (``places``). There is no HTTP/2, no upgrade and no
-pipelining beyond one request at a time.
+server ends a connection that waits for its client, and takes the newcomer (``connection_table``).
 
-Cancellation ends all connections at once: a requester that did not get its answer asks again.
+Cancellation ends all connections. A requester that did not get its answer asks again.
 """
 
 import logging
@@ -12,11 +13,11 @@ from typing import Any, Final
 
 import trio
 
-from eigenkms.node.authorisation.rate_limiter import RateLimiter
 from eigenkms.node.http.connection import GONE, App, Connection, Stream
+from eigenkms.node.http.connection_table import ConnectionEntry, ConnectionTable
 from eigenkms.node.http.limits import ByteBudget, ServerLimits
-from eigenkms.node.http.places import ConnectionPlaces, Place
 from eigenkms.p2p.prefixes import prefix_of
+from eigenkms.rate_limiter import RateLimiter
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,10 @@ _BURST_SECONDS: Final = 5
 
 
 class HttpServer:
-    """Serves ``app`` on listeners that are open already. ``places`` and ``unread`` are what its connections hold, for tests."""
+    """Serves ``app`` on listeners that are open already.
+
+    ``connections`` and ``unread`` show tests which connections and bytes are held.
+    """
 
     def __init__(self, app: App, limits: ServerLimits) -> None:
         self._app = app
@@ -34,13 +38,13 @@ class HttpServer:
         self._accepts = RateLimiter(
             limits.accepts_of_one, _BURST_SECONDS * limits.accepts_of_one, trio.current_time
         )
-        self.places: Final = ConnectionPlaces(limits.connections, limits.connections_of_one)
+        self.connections: Final = ConnectionTable(limits.connections, limits.connections_of_one)
         self.unread: Final = ByteBudget()
 
     async def serve(
         self, listeners: list[Listener], task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Until cancelled; closes the listeners."""
+        """Serve until cancelled, then close the listeners."""
         async with trio.open_nursery() as nursery:
             await nursery.start(trio.serve_listeners, self._accept, listeners)
             task_status.started()
@@ -53,19 +57,19 @@ class HttpServer:
             if self._accepts.acquire(client):
                 log.debug("HTTP connection of %s refused: too many in a short time", client)
                 return
-            with self.places.reserve(client) as place:
-                if place is None:
+            with self.connections.reserve(client) as entry:
+                if entry is None:
                     log.debug("HTTP connection of %s refused: too many", client)
                     return
-                with place.scope:
-                    await self._converse(stream, place, {"client": peer[:2], "server": here[:2]})
+                with entry.scope:
+                    await self._converse(stream, entry, {"client": peer[:2], "server": here[:2]})
         except GONE as error:
             log.debug("HTTP connection ended: %r", error)
 
-    async def _converse(self, stream: Stream, place: Place, about: dict[str, Any]) -> None:
+    async def _converse(self, stream: Stream, entry: ConnectionEntry, about: dict[str, Any]) -> None:
         tls = isinstance(stream, trio.SSLStream)
         if isinstance(stream, trio.SSLStream):
             with trio.fail_after(self._limits.handshake_seconds):
                 await stream.do_handshake()
         about["scheme"] = "https" if tls else "http"
-        await Connection(self._app, self._limits, stream, place, self.unread, about).run()
+        await Connection(self._app, self._limits, stream, entry, self.unread, about).run()

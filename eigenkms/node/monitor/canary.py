@@ -1,7 +1,7 @@
 """The canary: periodic trial decryptions through the quorum.
 
 Each probe encrypts a secret to a fresh identity under the master public key. It requests partial signatures of that identity from
-the holders of the newest version, and t of them must give the key that opens the secret. A probe covers everything that an
+the holders of the newest version. Then t of them must give the key that opens the secret. A probe covers everything that an
 application's decryption needs, except the policy and the HTTP API, which decide whether a requester may have a key.
 
 The node also answers probes, of members and holders alone, a few times a minute each.
@@ -23,7 +23,6 @@ import trio
 from eigenkms.crypto import bls, ibe
 from eigenkms.crypto.scalars import coordinate
 from eigenkms.errors import EigenKmsError
-from eigenkms.node.authorisation.rate_limiter import RateLimiter
 from eigenkms.node.key_versions import HeldVersion, Versions
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.p2p.errors import PeerUnreachable, RpcRefusal
@@ -31,6 +30,7 @@ from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.canary_request import CanaryRequest, decode_canary_request
 from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.protocols.wire.transcript import Transcript
+from eigenkms.rate_limiter import RateLimiter
 from eigenkms.types import ClusterId, OperatorAddress, to_hex
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Reads the details that a node's operator sees from the parts of the node."""
+"""Reading of the details that a node's operator sees, from the parts of the node."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,6 +33,20 @@ MAX_SHOWN_VERSIONS: Final = 20
 
 
 @dataclass(frozen=True)
+class StatusReadings:
+    """Readings of a node at one moment, from which its details follow.
+
+    ``not_ready`` lists why keys cannot be served. ``rpc`` is None with a single RPC, ``canary`` before its first result.
+    """
+
+    public: PublicStatus
+    rpc: RpcPoolStatus | None
+    canary: CanaryResult | None
+    not_ready: list[str]
+    follower: BoundaryStatistics
+
+
+@dataclass(frozen=True)
 class NodeDetailsReader:
     """Reads the parts of one node. ``started_at`` is on trio's clock."""
 
@@ -44,48 +58,33 @@ class NodeDetailsReader:
     recent: RecentWarnings
     started_at: float
 
-    def read(
-        self,
-        public: PublicStatus,
-        rpc: RpcPoolStatus | None,
-        canary: CanaryResult | None,
-        not_ready: list[str],
-        follower: BoundaryStatistics,
-        host: "Host",
-    ) -> NodeDetails:
-        """Return the details. ``not_ready`` lists why keys cannot be served."""
+    def read(self, readings: StatusReadings, host: "Host") -> NodeDetails:
+        """Return the details of the node over ``host``."""
         now = trio.current_time()
         connected = host.connected()
         members = tuple(self._member(entry, connected, now) for entry in self.peers.entries())
-        found = self._health_input(public, rpc, canary, not_ready, follower, members)
+        found = self._health_input(readings, members)
         ceremony = self.engine.newest
         return NodeDetails(
             health=assess(found),
             uptime_seconds=now - self.started_at,
             chain=self.config.chain,
             session=self.config.session,
-            next_boundary=self._next_boundary(follower, now),
+            next_boundary=self._next_boundary(readings.follower, now),
             versions=tuple(self._versions()),
             ceremony=None if ceremony is None else _ceremony(ceremony),
             members=members,
             warnings=self.recent.list()[::-1],
         )
 
-    def _health_input(
-        self,
-        public: PublicStatus,
-        rpc: RpcPoolStatus | None,
-        canary: CanaryResult | None,
-        not_ready: list[str],
-        follower: BoundaryStatistics,
-        members: tuple[MemberStatus, ...],
-    ) -> HealthInput:
+    def _health_input(self, readings: StatusReadings, members: tuple[MemberStatus, ...]) -> HealthInput:
+        public, rpc = readings.public, readings.rpc
         newest, ceremony = public.key.transcript, self.engine.newest
         holders = frozenset() if newest is None else frozenset(newest.recipients.addresses)
         current = [member for member in members if not member.is_former]
-        is_late = ceremony is not None and self._should_be_over(ceremony, follower)
+        is_late = ceremony is not None and self._should_be_over(ceremony, readings.follower)
         return HealthInput(
-            not_ready=tuple(not_ready),
+            not_ready=tuple(readings.not_ready),
             member=any(member.is_self for member in current),
             share=public.key.has_share or newest is None,
             away=tuple(member.operator for member in current if not member.is_there),
@@ -97,7 +96,7 @@ class NodeDetailsReader:
             chain_error=public.chain.error,
             accused=tuple(member.operator for member in current if member.evidence),
             anchor_error=public.records.anchor_error,
-            canary=canary,
+            canary=readings.canary,
             rpc_states=() if rpc is None else tuple(each.state for each in rpc.providers),
             stale=public.chain.is_stale,
         )

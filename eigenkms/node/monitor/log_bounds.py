@@ -16,7 +16,7 @@ LINES: Final = 10
 PERIOD_SECONDS: Final = 60.0
 REACHED: Final = (
     "eigenkms.attestation.jwks",
-    "eigenkms.node.authorisation.pipeline",
+    "eigenkms.authorisation.pipeline",
     "eigenkms.node.http.connection",
     "eigenkms.node.http.server",
     "eigenkms.p2p.connections",

@@ -90,7 +90,10 @@ OBSERVED: Final = (REQUESTS, REQUEST_SECONDS, HTTP_REQUESTS, HTTP_REQUEST_SECOND
 
 
 class Metrics:
-    """The registry of one node. ``read`` reads the node's parts when the metrics are requested."""
+    """The registry of one node.
+
+    ``read`` reads the node's parts when the metrics are requested.
+    """
 
     def __init__(self, read: Callable[[], MetricsInput]) -> None:
         self._read = read

@@ -2,8 +2,8 @@
 
 Static files that ask ``/status.json`` again and again, and a browser told to run nothing else.
 
-The policy below allows what comes from the listener itself and nothing more: no script or style inside the document, no frame, no
-form, no other host. Each value becomes text in the document (``static/page.js``), never markup.
+The policy below allows content of the listener itself and nothing more. No script or style may be inside the document, and no
+frame, form or other host is allowed. Each value becomes text in the document (``static/page.js``), never markup.
 """
 
 import hashlib

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from eigenkms.chain.rpc_pool import RpcPool
 from eigenkms.config.node import parameters_of
-from eigenkms.node.ceremony_parts import CeremonyParts
+from eigenkms.node.backing_services import BackingServices
+from eigenkms.node.ceremony_wiring import CeremonyServices
 from eigenkms.node.monitor.canary import Canary
-from eigenkms.node.monitor.details import NodeDetailsReader
+from eigenkms.node.monitor.details import NodeDetailsReader, StatusReadings
 from eigenkms.node.monitor.operator_status import OperatorStatus, RpcPoolStatus
-from eigenkms.node.resources import NodeResources
 from eigenkms.node.state import NodeState
 from eigenkms.public_status import (
     ChainStatus,
@@ -35,17 +35,17 @@ class StatusReporter:
 
     def __init__(
         self,
-        resources: NodeResources,
+        backing: BackingServices,
         state: NodeState,
         host: "Host",
-        ceremonies: CeremonyParts,
+        ceremonies: CeremonyServices,
         canary: Canary,
         details: NodeDetailsReader,
     ) -> None:
-        self._config = resources.config
-        self._cluster = resources.cluster
-        self._chain = resources.chain
-        self._issuer = resources.issuer
+        self._config = backing.config
+        self._cluster = backing.cluster
+        self._chain = backing.chain
+        self._issuer = backing.issuer
         self._peers = state.peers
         self._versions = state.versions
         self._host = host
@@ -79,7 +79,8 @@ class StatusReporter:
         """Return the whole status, which the operator sees on its monitoring listener."""
         public, rpc, canary = self.public_status(), self._rpc_status(), self._canary.result
         follower = self._ceremonies.follower.statistics()
-        details = self._details.read(public, rpc, canary, self.not_ready(), follower, self._host)
+        readings = StatusReadings(public, rpc, canary, self.not_ready(), follower)
+        details = self._details.read(readings, self._host)
         return OperatorStatus(public=public, rpc=rpc, canary=canary, details=details)
 
     def _rpc_status(self) -> RpcPoolStatus | None:

@@ -18,18 +18,17 @@ from typing import Final
 import trio
 
 from eigenkms.attestation.interface import AttestationRefusedError
+from eigenkms.authorisation.signature_issuer import IssueRequest
 from eigenkms.crypto import bls
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.errors import RemoteProtocolError, VerificationError
-from eigenkms.node.authorisation.rate_limiter import Pace
+from eigenkms.fair_thread import FairThread, NoPlaceError
+from eigenkms.node.backing_services import BackingServices
 from eigenkms.node.engine.engine import Engine
-from eigenkms.node.fair_thread import FairThread, NoPlaceError
-from eigenkms.node.issuer import IssueRequest
 from eigenkms.node.key_versions import Versions
 from eigenkms.node.network.dial_back import DialBackService
 from eigenkms.node.network.peer_records import PeerRecordService
 from eigenkms.node.network.signature_checks import Caller
-from eigenkms.node.resources import NodeResources
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.types import Request
 from eigenkms.protocols.wire import rpc_methods
@@ -45,6 +44,7 @@ from eigenkms.protocols.wire.client_rpc import (
 from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.public_status import PublicStatus
+from eigenkms.rate_limiter import Pace
 from eigenkms.types import ClusterId
 
 CLIENTS: Final = 1024
@@ -83,18 +83,18 @@ class ClientHandlers:
 
     def __init__(
         self,
-        resources: NodeResources,
+        backing: BackingServices,
         versions: Versions,
         engine: Engine,
         records: PeerRecordService,
         dial_back: DialBackService,
         status: Callable[[], PublicStatus],
     ) -> None:
-        self._cluster = resources.cluster
-        self._operator = resources.config.operator
-        self._key = resources.keys.bn254
-        self._policy = resources.policy
-        self._issuer = resources.issuer
+        self._cluster = backing.cluster
+        self._operator = backing.config.operator
+        self._key = backing.keys.bn254
+        self._policy = backing.policy
+        self._issuer = backing.issuer
         self._versions = versions
         self._engine = engine
         self._records = records

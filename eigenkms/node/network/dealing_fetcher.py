@@ -1,7 +1,7 @@
 """The dealing fetcher: it gets bodies and rows of dealings that did not arrive.
 
-A session needs bodies; a late share is decrypted from rows. A dealer pushes a body to all members as soon as it gossips the header,
-so a body is fetched only if it is still wanted after a while. Any peer may have it.
+A session needs bodies; a late share is decrypted from rows. A dealer pushes a body to all members as soon as it gossips the header.
+So a body is fetched only if it is still wanted after a while. Any peer may have it.
 
 Each round asks one peer for each name, drawn at random among those that were not asked for it yet. A peer that did not have it, or
 that served other bytes, is asked for it again only after all others. If a peer does not answer, another one is asked after a while.

@@ -10,8 +10,8 @@ from typing import Final
 import trio
 
 from eigenkms.errors import RemoteProtocolError
+from eigenkms.fair_thread import FairThread, NoPlaceError
 from eigenkms.node.engine.engine import Engine
-from eigenkms.node.fair_thread import FairThread, NoPlaceError
 from eigenkms.node.network.byte_budget import CHECKED, LEAST, OperatorByteBudget
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.p2p.errors import RpcRefusal

@@ -11,14 +11,14 @@ Four loops run over one peer book:
 
 import logging
 import random
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import count
 
 import trio
 
+from eigenkms.chain.operator_set import ChainOperator
 from eigenkms.errors import EigenKmsError, NetworkError, RefusedError, RemoteProtocolError
 from eigenkms.node import log_fields
-from eigenkms.node.authorisation.rate_limiter import RateLimiter
 from eigenkms.node.engine.engine import Engine
 from eigenkms.node.engine.frame_queue import MAX_FRAMES
 from eigenkms.node.network.dealing_fetcher import DealingFetcher
@@ -31,7 +31,8 @@ from eigenkms.protocols.wire.frames import BROADCAST_KINDS, Frame, decode_frame
 from eigenkms.protocols.wire.messages import slot_of
 from eigenkms.protocols.wire.rpc_methods import CLIENT_PROTOCOL, HELLO, decode_frames
 from eigenkms.protocols.wire.session import Session
-from eigenkms.types import ClusterId
+from eigenkms.rate_limiter import RateLimiter
+from eigenkms.types import ClusterId, OperatorAddress
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,16 @@ class OperatorNetwork:
     def bound(self) -> list[PeerId]:
         """Return the connected peers that are authenticated, ascending."""
         return [p for p in sorted(self._host.connected()) if self._peers.operator_of(p) is not None]
+
+    def peers_of(self, operators: Iterable[OperatorAddress]) -> list[PeerId]:
+        """Return the peers of those operators of which one is known."""
+        peers = map(self._peers.peer_of, operators)
+        return [peer for peer in peers if peer is not None]
+
+    def add_holders(self, holders: Sequence[ChainOperator]) -> None:
+        """Connect to the holders of a version too, members of today's set or not."""
+        self._peers.update(self._peers.operators, holders=[each.address for each in holders], former=holders)
+        self.refresh()
 
     # -- frame sink ----------------------------------------------------------------------------------------------
 

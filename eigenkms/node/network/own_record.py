@@ -11,8 +11,8 @@ from typing import Final
 
 import trio
 
+from eigenkms.node.backing_services import BackingServices
 from eigenkms.node.network.peer_book import FUTURE_MS
-from eigenkms.node.resources import NodeResources
 from eigenkms.p2p.host import Host
 from eigenkms.protocols.wire.frames import Frame
 from eigenkms.protocols.wire.peer_record import build_peer_record
@@ -21,15 +21,15 @@ from eigenkms.storage.store import Store
 _SEQUENCE: Final = "record-sequence"
 
 
-async def make_own_record(resources: NodeResources, host: Host) -> Frame:
+async def make_own_record(backing: BackingServices, host: Host) -> Frame:
     """Return the signed record of this node on ``host``. Its sequence is durable then."""
-    sequence = await trio.to_thread.run_sync(next_sequence, resources.store)
+    sequence = await trio.to_thread.run_sync(next_sequence, backing.store)
     return build_peer_record(
-        resources.keys.bn254,
-        cluster=resources.cluster,
-        operator=resources.config.operator,
+        backing.keys.bn254,
+        cluster=backing.cluster,
+        operator=backing.config.operator,
         peer_id=bytes(host.peer_id),
-        addresses=announced_addresses(resources.config.network.announce, host),
+        addresses=announced_addresses(backing.config.network.announce, host),
         sequence=sequence,
     )
 

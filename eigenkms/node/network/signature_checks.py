@@ -1,7 +1,7 @@
 """Signature checks that others cause: a stranger's never delay an operator's.
 
 A check is a pairing. Everybody can cause one, by a peer record or a request in an operator's name. So each check has an owner, and
-two threads do them:
+two threads do them::
 
     refused before? → whose is it ─┬─ an operator's: a frame of its own, by a peer that its socket or record names; a frame
                                    │  that it passes on; a frame from the address of a socket on chain
@@ -25,8 +25,7 @@ from typing import Final
 
 import trio
 
-from eigenkms.node.authorisation.rate_limiter import RateLimiter
-from eigenkms.node.fair_thread import FairThread, NoPlaceError
+from eigenkms.fair_thread import FairThread, NoPlaceError
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.identity import PeerId
@@ -34,6 +33,7 @@ from eigenkms.p2p.prefixes import plain_ip, prefix_of
 from eigenkms.p2p.types import Request
 from eigenkms.protocols.wire.frames import BadSignatureError, Frame, verify_frame
 from eigenkms.protocols.wire.session import MAX_OPERATORS
+from eigenkms.rate_limiter import RateLimiter
 from eigenkms.types import OperatorAddress, to_hex
 
 OPERATOR_RATE: Final = 0.5

@@ -1,8 +1,7 @@
 """Synchronisation of versions that were made while the node did not take part.
 
-The node queries other operators. It adopts a version if a certificate proves it, and if the chain confirms its operators. The
-version is certified, or in a rotation at least prepared. A peer's word counts for nothing. The next sessions deal from an adopted
-version.
+The node queries other operators for their highest version, and adopts it if ``HeadVerifier`` accepts it. A peer's word counts for
+nothing. The next sessions deal from an adopted version.
 """
 
 import logging
@@ -11,57 +10,41 @@ from typing import Final
 
 import trio
 
-from eigenkms.chain.certificate_check import verify_holders
-from eigenkms.chain.operator_set_source import OperatorSetSource
-from eigenkms.errors import EigenKmsError, VerificationError
+from eigenkms.errors import EigenKmsError
 from eigenkms.node import log_fields
 from eigenkms.node.engine.engine import Engine
-from eigenkms.node.key_versions import Versions
+from eigenkms.node.network.head_verifier import HeadVerifier
 from eigenkms.node.network.operator_network import OperatorNetwork
-from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerId
 from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.rpc_methods import VersionHead, check_head, decode_head
-from eigenkms.protocols.wire.session import Parameters
-from eigenkms.protocols.wire.transcript import Transcript
-from eigenkms.types import ClusterId
+from eigenkms.protocols.wire.rpc_methods import VersionHead, decode_head
 
 QUERY_SECONDS: Final = 2.0
 log = logging.getLogger(__name__)
 
 
 class VersionSync:
-    """Queries peers for their highest version, and adopts what is proven."""
+    """Queries peers for their highest version, and adopts what is proven.
+
+    ``window`` is the protocol window in seconds.
+    """
 
     def __init__(
-        self,
-        chain: OperatorSetSource,
-        cluster: ClusterId,
-        host: Host,
-        peers: PeerBook,
-        versions: Versions,
-        engine: Engine,
-        network: OperatorNetwork,
-        parameters: Parameters,
+        self, verifier: HeadVerifier, host: Host, engine: Engine, network: OperatorNetwork, *, window: float
     ) -> None:
-        self._chain = chain
-        self._cluster = cluster
+        self._verifier = verifier
         self._host = host
-        self._peers = peers
-        self._versions = versions
         self._engine = engine
         self._network = network
-        self._window = parameters.window
-        self._min_operators = parameters.min_operators
+        self._window = window
         self._refused: set[bytes] = set()
 
     async def follow_unknown_bases(self) -> None:
         """Query each operator that deals from an unknown version, until cancelled."""
         pause = min(max(self._window / 4, 0.25), 5.0)
         while True:
-            peers = [self._peers.peer_of(operator) for operator in await self._engine.unknown_bases()]
-            await self._query_each([peer for peer in peers if peer is not None])
+            await self._query_each(self._network.peers_of(await self._engine.unknown_bases()))
             await trio.sleep(pause)
 
     async def bootstrap(self) -> None:
@@ -98,19 +81,14 @@ class VersionSync:
                 peer, rpc_methods.OPERATOR_PROTOCOL, rpc_methods.HEAD, b"", timeout=QUERY_SECONDS
             )
             head = await trio.to_thread.run_sync(decode_head, answer)
-            if not self._is_new(head):
+            if not self._verifier.is_new(head):
                 return
-            transcript = head.transcript
-            self._check_size(transcript)
-            await trio.to_thread.run_sync(check_head, head, self._cluster)
-            found = await verify_holders(
-                self._chain, transcript.boundary, transcript.recipients, "verify head"
-            )
+            holders = await self._verifier.verify(head)
         except EigenKmsError as error:
             log.debug("head of %s: %s", peer, error)
             return
-        known = self._versions.newest
-        if known is not None and known.epoch.transcript.mpk != transcript.mpk:
+        transcript = head.transcript
+        if not self._verifier.has_known_key(head):
             self._refuse_other_key(peer, head)
             return
         log.info(
@@ -118,39 +96,8 @@ class VersionSync:
             transcript.version,
             extra=log_fields.session_fields(transcript.session, "learnt", version=int(transcript.version)),
         )
-        self._peers.update(
-            self._peers.operators, holders=transcript.recipients.addresses, former=found.operators
-        )
-        self._network.refresh()
+        self._network.add_holders(holders)
         await self._engine.adopt_version(self._network, head)
-
-    def _is_new(self, head: VersionHead) -> bool:
-        """Return whether a head is higher than what is known, or certifies it."""
-        known = self._versions.known()
-        if any(held.is_certified and self._is_as_high(held.epoch.transcript, head) for held in known):
-            return False
-        certificates = {held.epoch.certificate.encoded for held in known}
-        return head.certificate.encoded not in certificates
-
-    def _check_size(self, transcript: Transcript) -> None:
-        """Raise ``VerificationError`` if the version has too few recipients.
-
-        Before a cluster is complete, the chain confirms a set of one operator too.
-        """
-        count = len(transcript.recipients)
-        if count < self._min_operators:
-            raise VerificationError(
-                f"verify head: it has {count} recipients, fewer than the {self._min_operators} of min_operators"
-            )
-
-    @staticmethod
-    def _is_as_high(known: Transcript, head: VersionHead) -> bool:
-        """Compare by time or by block number.
-
-        The signers choose a version's time; the chain confirms its number alone.
-        """
-        made = head.transcript
-        return known.version >= made.version or known.boundary.number >= made.boundary.number
 
     def _refuse_other_key(self, peer: PeerId, head: VersionHead) -> None:
         """Log each version of another master key once."""

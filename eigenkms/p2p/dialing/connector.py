@@ -1,7 +1,7 @@
 """From a peer's addresses to an authenticated connection, within one deadline.
 
-Anybody may have written an address, so a name that its server does not answer, a socket that stays silent, another peer and an
-address of the network that this host is in are all expected here. Addresses are tried side by side (``race``), names are looked up
+Anybody may have written an address. So all of these are expected: a name that its server does not answer, a socket that stays
+silent, another peer, and an address of this host's own network. Addresses are tried side by side (``race``), names are looked up
 aside (``resolver``), and a host whose own address is public dials public addresses alone.
 """
 
@@ -69,9 +69,8 @@ def _discard(muxed: Any) -> None:
 class Connector:
     """Makes outbound connections of one host; gives none of them to the swarm.
 
-    ``home`` is an address of the network that this host is in, as its peers see it. If it is public, addresses that are not are
-    not dialled; if it is a name, what the name stands for decides, and a name that stands for nothing counts as public. Without
-    a home every address is dialled.
+    ``home`` is an address of the network that this host is in, as its peers see it. If it is public, no address that is not public
+    is dialled. Of a name, the addresses decide, and a name without any counts as public. Without a home every address is dialled.
     """
 
     def __init__(self, secure: Secure, own: PeerId, limits: Limits, counters: Counters) -> None:

@@ -1,9 +1,9 @@
 """From the names in addresses to IP addresses, whatever the names' servers do.
 
-The system's resolver blocks a thread for as long as a name's servers like, half a minute and more, and whoever writes a name
-decides which servers these are. So lookups have threads of their own, a peer has one lookup at a time, and a lookup outlives the
-dial that began it: its answer serves the next dial. A name whose lookup is slow or fails stands for what it stood for the last time
-(as in RFC 8767): an old address is harmless, since peers prove who they are.
+The system's resolver blocks a thread for as long as a name's servers like, half a minute and more. The writer of a name decides
+which servers these are. So lookups have threads of their own, and a peer has one lookup at a time. A lookup outlives the dial that
+began it, and its answer serves the next dial. A name whose lookup is slow or fails keeps its last addresses (as in RFC 8767). An
+old address is harmless, since peers authenticate.
 """
 
 import socket as stdlib_socket

@@ -19,8 +19,8 @@ P12   a write waits without end for a reader that takes a byte now and then    `
 P13   dials the peers that a PRUNE names, without any of these guards          ``gossip``, ``swarm.strip``
 ====  =======================================================================  =======================================
 
-Unneeded protocols are not offered: identify, identify push, ping, TLS, mplex and the resource manager (a second account of limits
-that are kept here) are taken out, so their code never gets a stranger's byte.
+Unneeded protocols are not offered: identify, identify push, ping, TLS and mplex. Nor is the resource manager in use, a second
+account of limits that are kept here. So their code never gets a stranger's byte.
 
 The guards use names that are private in libp2p. So its version is pinned exactly, and ``self_test`` proves at start that every one
 of those names exists.

@@ -1,7 +1,7 @@
 """Reading exactly n bytes, and no more than a stranger may make us hold.
 
-P11: ``libp2p.io.utils.read_exactly`` gives up after 101 reads, however many bytes each gave, so a large message on a
-slow link breaks the connection; and at the end of the stream it reads 101 times nothing.
+P11: ``libp2p.io.utils.read_exactly`` gives up after 101 reads, however many bytes each gave. So a large message on a slow link
+breaks the connection. At the end of the stream it reads 101 times nothing.
 """
 
 import logging
@@ -36,8 +36,8 @@ async def read_exactly(reader: _ExactReader, n: int, retry_count: int = 0) -> by
 class MeteredConnection(RawConnection):  # type: ignore[misc]
     """A raw connection that gives a peer only so many bytes to prove who it is.
 
-    multistream-select believes any length that a peer announces: without the meter one socket makes us collect whatever
-    it can send in the three seconds of its handshake.
+    multistream-select accepts any length that a peer announces. Without the meter, one socket fills memory with all that it can
+    send in the three seconds of its handshake.
     """
 
     allowance: int | None = 64 << 10

@@ -7,26 +7,26 @@ The stock classes have these defects with their default settings; the clause aft
 * Per forwarder and topic 10 messages a second pass, of 100 in a row 10 arrive: spam protection off. The queue to a peer
   holds 32: ``queues.BatchingRpcQueue``. The channel to the subscriber holds 32: it is not used, messages go straight to the
   host.
-* Sequence numbers start at the unix time in seconds, so after a quick restart message ids repeat and are dropped as
-  seen: they start at nanoseconds.
+* Sequence numbers start at the unix time in seconds, so after a quick restart message ids repeat and are dropped as seen. Here they
+  start at nanoseconds.
 * With the adaptive features on, the heartbeat slows to a minute in quiet times: off.
-* A peer whose first pubsub stream fails is never tried again, and a stream that dies with one of two connections is noticed
-  only by the loss of a message: ``repair_streams`` and ``connection_closed`` mend both.
-* When a stream to a peer breaks, libp2p forgets what that peer subscribed to, and the peer, whose own stream is fine, does
-  not say it again: subscriptions are kept while the peer is connected.
-* Between the moment at which a peer can be sent to and the one at which it joins the mesh (in another task, or at the next
-  heartbeat) messages go nowhere: here it joins in the same moment.
+* A peer whose first pubsub stream fails is never tried again. A stream that dies with one of two connections is noticed only by the
+  loss of a message. ``repair_streams`` and ``connection_closed`` fix both.
+* When a stream to a peer breaks, libp2p forgets the subscriptions of that peer. The peer, whose own stream is fine, does not send
+  them again. Here they are kept while the peer is connected.
+* A peer joins the mesh some time after it can be sent to, in another task or at the next heartbeat. Messages in between go nowhere.
+  Here it joins in the same moment.
 * Every message is a write of its own, and costs both sides as much as a large one: what waits is sent together.
 * Replays and the queue write to one stream at the same time; frames over 64 KiB then interleave: one lock a stream.
 * The time of every message is kept for ever (for a metric that is off): kept for a hundred.
 * A PRUNE may name other peers, and libp2p dials them at any address, past every guard (P13): nobody is dialled.
 * Each topic in a GRAFT or a PRUNE is remembered: foreign topics are left out.
-* Queues, and the cache of messages for peers that missed them, count messages and not bytes: both have a bound in bytes, the
-  cache one for each origin (``queues``). A request for messages copies each as often as it is named, 5000 times a quarter
-  of a megabyte: once, and no more than the queue takes.
+* Queues, and the cache of messages for peers that missed them, count messages and not bytes. Here both have a bound in bytes, the
+  cache one for each origin (``queues``). A request for messages copies each as often as it is named, 5000 times a quarter of a
+  megabyte. Here it is copied once, and no more than the queue takes.
 
-The connection is trusted before the message is: only peers that ``admits`` names may open or be given a pubsub stream,
-and only messages that one of them signed are looked at. Everything cheap is checked before the signature.
+The connection is checked before the message. Only peers that ``admits`` names may open or be given a pubsub stream, and only
+messages that one of them signed are read. Everything cheap is checked before the signature.
 """
 
 import logging
@@ -265,7 +265,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
             self._handle_dead_peer(peer)
 
     def connection_closed(self, connection: Any) -> None:
-        """Replace the stream to a peer whose connection was lost now, not at the next loss."""
+        """Replace the stream of a lost connection now, not at the next loss."""
         stream = self.peers.get(connection.muxed_conn.peer_id)
         if stream is not None and stream.muxed_conn is connection.muxed_conn:
             self._handle_dead_peer(connection.muxed_conn.peer_id)

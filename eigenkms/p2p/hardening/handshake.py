@@ -1,8 +1,9 @@
-"""From a TCP socket to an authenticated, muxed connection, without the swarm's own dialling and accepting.
+"""The handshake from a TCP socket to an authenticated, muxed connection.
 
-libp2p's path from socket to connection has P2, P6 and P7 in it, waits 250 ms before each dial, listens with SO_REUSEPORT (two
-processes share a port and each gets half of the connections) and reports a failed bind to nobody. The steps themselves
-are sound and few: multistream-select, noise, multistream-select, yamux. ``secure`` takes just these.
+It replaces the swarm's own dialling and accepting, which have the defects P2, P6 and P7. The swarm also waits 250 ms before each
+dial, and reports a failed bind to nobody. It listens with SO_REUSEPORT, so two processes share a port, and each gets half of the
+connections. The steps themselves are sound and few: multistream-select, noise, multistream-select, yamux. ``secure`` takes only
+these.
 """
 
 from typing import Any
@@ -24,7 +25,10 @@ from eigenkms.token_bucket import TokenBucket
 
 
 def noise_only(pair: KeyPair) -> dict[Any, Any]:
-    """P1: by default plaintext is offered too, and believed: who knows an operator's *public* key *is* that operator."""
+    """Return the security transports that a swarm offers: Noise alone.
+
+    P1: by default libp2p also offers plaintext, and trusts it. There, anybody with an operator's *public* key *is* that operator.
+    """
     return {NOISE: Noise(pair, noise_privkey=new_x25519().private_key)}
 
 

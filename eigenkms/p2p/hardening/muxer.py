@@ -56,7 +56,10 @@ class CappedBuffer(bytearray):
         self._buffers = buffers
 
     def extend(self, data: Iterable[SupportsIndex]) -> None:
-        """Add data; raise BufferError and cut the connection if the peer overruns its window."""
+        """Add data, or cut the connection if the peer overruns its window.
+
+        Raises ``BufferError`` then.
+        """
         chunk = bytes(data)
         if len(self) + len(chunk) > STREAM_BUFFER or self._buffers.unread + len(chunk) > self._buffers.limit:
             self._buffers.muxer.abort("overran its receive window")
@@ -120,7 +123,7 @@ class CappedBuffers(dict[int, bytearray]):
 class PacedSession:
     """Reads from a client no faster than its allowance; TCP then slows the peer down.
 
-    Frames cost CPU even if yamux discards them (data for no stream, pings, resets), so no limit above this one stops a peer that
+    Frames cost CPU even if yamux discards them: data for no stream, pings, resets. So no limit above this one stops a peer that
     only sends them. A message of noise has five thousand of them, which libp2p reads without a pause. So other tasks have a turn
     after each read, from any peer.
     """
@@ -207,8 +210,8 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
         for table in (self.streams, self.stream_buffers, self.stream_events):
             table.pop(stream.stream_id, None)
 
-    # P4: a task cancelled while noise encrypts and writes a frame has used a nonce for bytes that never leave; the next
-    # frame cannot be decrypted and the connection dies. So a write, once begun, is finished, or the connection is cut. Its time
+    # P4: a task cancelled while noise encrypts and writes a frame has used a nonce for bytes that never leave. The next frame
+    # cannot be decrypted then, and the connection dies. So a write, once begun, is finished, or the connection is cut. Its time
     # begins with its turn: on a slow link those of other streams, 64 KiB each, take longer together than a peer may.
     async def _write_frame(self, data: bytes) -> None:
         async with self._turn:
@@ -258,7 +261,7 @@ class GuardedYamux(yamux.Yamux):  # type: ignore[misc]
         return bytes(body)
 
     # P8: a peer that is stopped, or whose cable is cut, keeps its connection for ever: libp2p measures the round trip
-    # but draws no conclusion. Whoever neither answers a ping nor sends data in time is cut off.
+    # but draws no conclusion. So a peer that neither answers a ping nor sends data in time is cut off.
     async def _measure_rtt_loop(self) -> None:
         while not self.event_shutting_down.is_set():
             with trio.move_on_after(self.limits.connections.keepalive_interval) as scope:

@@ -30,8 +30,8 @@ StreamHandler = Callable[[ByteStream, str], Awaitable[None]]
 def build(key: PeerKey, limits: Limits) -> Any:
     """Return a libp2p host that listens nowhere, dials no peer and serves no protocol.
 
-    Metrics stay off (P10). The swarm's connection limits are set out of the way: ``listener`` keeps them, per kind of
-    peer, and the resource manager would count the same connections once more.
+    Metrics stay off (P10). The swarm's connection limits are set out of the way, as ``listener`` keeps them for each kind of peer.
+    The resource manager would count the same connections once more.
     """
     pair = create_new_key_pair(key.secret)
     config = ConnectionConfig(
@@ -60,8 +60,8 @@ def build(key: PeerKey, limits: Limits) -> Any:
 def strip(host: Any) -> None:
     """Take out identify, identify push, ping and their hooks: strangers reach them.
 
-    The auto-connector would dial known peers until half of the high watermark is reached (a low watermark of 0 does not
-    stop it), and keep a record of every peer that ever disconnected.
+    The auto-connector would dial known peers until half of the high watermark is reached; a low watermark of 0 does not stop it. It
+    would also keep a record of every peer that ever disconnected.
     """
     swarm = host.get_network()
     host.get_mux().handlers.clear()
@@ -83,8 +83,8 @@ async def _dial_nobody(peer: Any) -> Any:
 def guard_streams(host: Any, handle: StreamHandler, refuse: Callable[[str], None], limits: Limits) -> None:
     """Give every inbound stream to ``handle`` once its protocol is agreed.
 
-    P3: an exception that leaves the swarm's stream handler ends the swarm: a name that is not UTF-8 in
-    multistream-select, one bad protobuf, even an ordinary end of stream. Nothing leaves this one. ``refuse`` counts.
+    P3: an exception that leaves the swarm's stream handler ends the swarm. A name that is not UTF-8 in multistream-select raises
+    one, and so do a bad protobuf and even an ordinary end of stream. Nothing leaves this one. ``refuse`` counts.
     """
 
     async def guarded(stream: Any) -> None:

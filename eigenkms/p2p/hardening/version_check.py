@@ -94,8 +94,8 @@ def self_test() -> None:
 def _quiet_logs() -> None:
     """Keep strangers from writing this program's log.
 
-    libp2p logs at the root logger in one module (which also configures the root logger as a side effect) and, with no
-    handler of its own, prints warnings to stderr. Its own switch, LIBP2P_DEBUG, still works.
+    In one module libp2p logs at the root logger, and configures it as a side effect. With no handler of its own it prints warnings
+    to stderr. Its own switch, LIBP2P_DEBUG, still works.
     """
     logger = logging.getLogger("libp2p")
     if not os.environ.get("LIBP2P_DEBUG") and not logger.handlers:

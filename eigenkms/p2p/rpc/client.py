@@ -1,14 +1,14 @@
-"""The client side of RPC: one long-lived stream per peer and protocol for all callers.
+"""The client side of RPC: all callers share one stream per peer and protocol.
 
 Opening a stream costs four times a small request, and a task that is cancelled inside libp2p may end the whole connection (guards
 P4, P5). So callers never touch a stream: ``call`` puts a frame into a queue and waits for an event. The stream's own tasks write,
 read, and match answers to requests by their id. A caller may be cancelled or time out at any moment; its answer is dropped then.
 
-A request keeps its place among the ``in_flight`` until its answer comes, even if no caller waits for it: the peer counts it
-too, and stops reading at its limit. Its bytes are held until they are written, or no caller waits. Of one peer at most
-``held`` bytes are held, and further callers wait for their turn. If answers are missing for ``stuck_session`` seconds, the
-stream is given up and the next call opens another. No request is sent twice. If the connection broke during a request, only
-the caller can find out whether it was carried out.
+A request keeps its place among the ``in_flight`` until its answer comes, even if no caller waits for it. The peer counts it too,
+and stops reading at its limit. Its bytes are held until they are written, or no caller waits. Of one peer at most ``held`` bytes
+are held, and further callers wait for their turn. If answers are missing for ``stuck_session`` seconds, the stream is given up and
+the next call opens another. No request is sent twice. If the connection broke during a request, only the caller can find out
+whether it was carried out.
 """
 
 import logging

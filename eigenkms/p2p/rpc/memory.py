@@ -1,17 +1,17 @@
 """Bytes held for peers: places of one peer, and one pool for all strangers.
 
-A peer's bytes are held until they are worked off: unread in a buffer of the muxer, in a frame that is not whole, in a request under
-way, in an answer that waits to be written. A peer decides how long that takes, since it may send the rest late and read its answers
-late. So two things are bounded, neither of them by time:
+A peer's bytes are held until they are worked off. They may be unread in a buffer of the muxer, in a frame that is not whole, in a
+request under way, or in an answer that waits. A peer decides how long that takes, since it may send the rest late and read its
+answers late. So two things are bounded, neither of them by time:
 
 - ``PeerPlaces``: the requests of one peer, and the bytes of these and of their answers. A place is held until the answer is written
   or its stream is reset. With no place left the peer's next request is not started, and then its streams are not read.
 - ``MemoryPool``: the bytes of all strangers together, of whatever kind. Identities and connections cost a stranger little, so a
   bound for each of them is none for all. Over the limit the stranger is cut off for which most is held. The pool has at least a
-  whole request for each place of a client, hence a client that holds no more than one is never the one that is cut.
+  whole request for each place of a client. So a client that holds no more than one is never cut off.
 
-A byte is counted once. Copies that live for one step of the loop, and the buffers of noise and the kernel for a connection, are not
-counted (docs/operators.md has the sum).
+A byte is counted once. Copies that live for one step of the loop are not counted, nor are the buffers of noise and the kernel for a
+connection (docs/operators.md has the sum).
 """
 
 from collections.abc import Callable

@@ -1,13 +1,13 @@
 """The answering side of direct traffic: inbound streams, requests in, answers out.
 
-Of one peer at most ``in_flight`` requests are under way at a time, over all its streams, and these and their answers hold at most
-so many bytes. Then its streams are simply not read, and yamux passes the pressure on. A request is under way until its answer is
-written: a peer that asks and does not read keeps its own places, and loses its stream when the deadline of one write is over
+Of one peer at most ``in_flight`` requests are under way at a time, over all its streams. These and their answers hold at most so
+many bytes. Then its streams are simply not read, and yamux passes the pressure on. A request is under way until its answer is
+written. A peer that asks and does not read fills its own places, and loses its stream when the deadline of one write is over
 (``hardening.streams``). An answer that finds no room beside the others that wait is a refusal, ``busy``.
 
-Every request has a deadline, a handler that fails costs one answer and a line in the log, and a frame that is not one costs
-the peer its stream. Two streams per peer and protocol are kept, the one in use and the one before it, which may be dying;
-a third ends the first.
+Every request has a deadline. A handler that fails costs one answer and a line in the log. A malformed frame costs the peer its
+stream. Two streams per peer and protocol are kept: the one in use and the one before it, which may be dying. A third ends the
+first.
 """
 
 import logging

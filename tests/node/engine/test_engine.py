@@ -20,7 +20,7 @@ from eigenkms.crypto.hashing import Rng
 from eigenkms.errors import StorageError
 from eigenkms.node.engine import intake
 from eigenkms.node.engine.frame_queue import MAX_FRAMES, MAX_OF_ONE
-from eigenkms.node.engine.machines import MAX_IDLE_SECONDS
+from eigenkms.node.engine.step_runner import MAX_IDLE_SECONDS
 from eigenkms.protocols.ceremony.effects import LogEvent, ReportFault
 from eigenkms.protocols.ceremony.forgeries import MAX_FORGERIES
 from eigenkms.protocols.ceremony.holdings import NOT_OPENED
@@ -328,8 +328,8 @@ async def test_evidence_is_kept_once_and_shown(network: FakeNetwork, tmp_path: P
             node.ceremonies.engine.effects.make_durable(
                 [SessionEffect(network.session, ReportFault(noticed.evidence))]
             )
-            assert (len(node.resources.store.evidence()), node.ceremonies.engine.evidence) == (1, 1)
-        (kept,) = node.resources.store.evidence()
+            assert (len(node.backing.store.evidence()), node.ceremonies.engine.evidence) == (1, 1)
+        (kept,) = node.backing.store.evidence()
         check_bundle(decode_bundle(kept.bundle))
         status = node.status()
         assert (status["evidence"], status["accused"]) == (1, ["0x" + liar.address.hex()])

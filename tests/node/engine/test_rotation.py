@@ -123,7 +123,7 @@ async def test_a_share_is_on_its_way_between_an_erasure_and_the_last_row(
         assert late.engine.wanted.rows
         assert late.engine.is_obtaining_a_share
         with monkeypatch.context() as patched:
-            patched.setattr("eigenkms.node.engine.machines.SHARE_SECONDS", 0.0)
+            patched.setattr("eigenkms.node.engine.step_runner.SHARE_SECONDS", 0.0)
             assert not late.engine.is_obtaining_a_share
         monkeypatch.setattr(late.engine, "submit_body", offer)
         monkeypatch.setattr(late, "_fetch_from", fetch)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from eigenkms.authorisation.factory import open_authoriser
+from eigenkms.authorisation.policy import Policy
 from eigenkms.config.node import NodeConfig
-from eigenkms.node.authorisation.factory import open_authoriser
-from eigenkms.node.authorisation.policy import Policy
-from eigenkms.node.http import api
-from tests.node.authorisation.test_pipeline import Clock, Register
+from eigenkms.node.http import key_api
+from tests.authorisation.test_pipeline import Clock, Register
 from tests.support.fake_network import CLUSTER, FakeNetwork
 from tests.support.local_node import LocalNode
 from tests.support.nodes import a_node, keep_version, make_config
@@ -34,7 +34,7 @@ METHODS = {
 @pytest.fixture(autouse=True)
 def _far_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer is not given up because the machine is slow."""
-    monkeypatch.setattr(api, "ANSWER_SECONDS", PATIENCE)
+    monkeypatch.setattr(key_api, "ANSWER_SECONDS", PATIENCE)
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from eigenkms.config.addresses import HttpAddress
 from eigenkms.config.tls import TlsFiles
 from eigenkms.crypto.hashing import keccak256
+from eigenkms.node.http.api_listener import bind
 from eigenkms.node.http.connection import App
 from eigenkms.node.http.limits import ClientLimits, ServerLimits
-from eigenkms.node.http.listener import bind
 from eigenkms.node.http.server import HttpServer
 from tests.support.local_node import LocalNode
 from tests.support.token_issuer import APP
@@ -63,7 +63,7 @@ async def asking(node: LocalNode, limits: ServerLimits | None = None) -> AsyncIt
 
 def stop_rates(node: LocalNode) -> None:
     """Let no time pass for how often a client may ask, however slow the machine is."""
-    rate = node.resources.config.http.rate
+    rate = node.backing.config.http.rate
     node.services.key_api.limits = ClientLimits.at_rate(rate, clock=lambda: 0.0)
 
 

@@ -17,9 +17,9 @@ import trio
 
 from eigenkms.config.addresses import HttpAddress
 from eigenkms.config.tls import TlsFiles
+from eigenkms.node.http.api_listener import bind
 from eigenkms.node.http.connection import App
 from eigenkms.node.http.limits import IN_PROGRESS_OF_ONE, LARGE_BYTES_OF_ONE, ServerLimits
-from eigenkms.node.http.listener import bind
 from eigenkms.node.http.requests import MAX_SECRETS_BODY
 from eigenkms.node.http.server import HttpServer
 from eigenkms.p2p.listening.listener import raise_file_limit
@@ -119,7 +119,7 @@ async def test_uploads_and_idle_connections_of_four_addresses_shut_nobody_out(op
         async def is_full() -> bool:
             """One more of each takes the places of uploads that were refused meanwhile."""
             held.extend([await connect_from(address, port) for address in ATTACKERS])
-            return len(server.places) == PATIENT.connections
+            return len(server.connections) == PATIENT.connections
 
         await eventually(is_full)
         await honest()
@@ -158,7 +158,7 @@ async def test_handshakes_that_do_not_go_on_keep_nobody_out(authority: Authority
         for number in range(4):
             silent = await stack.enter_async_context(await connect_from(ATTACKERS[number // 2], port))
             await silent.send_all(b"\x16\x03\x01"[: 3 * (number % 2)])
-        await eventually(lambda: len(server.places) == 4)
+        await eventually(lambda: len(server.connections) == 4)
         async with client_at(f"https://127.0.0.1:{port}", trusting) as client:
             assert (await client.get("/ready")).status_code == 200
 
@@ -174,7 +174,7 @@ async def test_a_reader_that_drips_has_one_deadline_for_its_answer() -> None:
         await stream.send_all(GET.replace(b"/ready", b"/pieces"))
         await stream.receive_some(1)
         begun = trio.current_time()
-        while server.places:
+        while server.connections:
             await pace(limits.answer_seconds / 6)
             for _ in range(64):
                 await stream.receive_some(MIB // 16)

@@ -10,7 +10,7 @@ from openapi_spec_validator import validate
 from starlette.routing import Route
 
 from eigenkms.node.http.errors import STATUS
-from tests.node.authorisation.test_pipeline import CREATOR_KEY
+from tests.authorisation.test_pipeline import CREATOR_KEY
 from tests.node.http.support import ReferenceClient, asking
 from tests.support.local_node import LocalNode
 from tests.support.token_issuer import NOW as ISSUED

@@ -11,13 +11,13 @@ from typing import Any
 import httpx
 import pytest
 
+from eigenkms.authorisation.factory import open_authoriser
+from eigenkms.authorisation.policy import Policy
 from eigenkms.crypto import bls, ibe
 from eigenkms.crypto.ibe_identities import identity_of
 from eigenkms.crypto.scalars import coordinate
-from eigenkms.node.authorisation.factory import open_authoriser
-from eigenkms.node.authorisation.policy import Policy
 from eigenkms.types import OperatorAddress
-from tests.node.authorisation.test_pipeline import APPLICATION, CREATOR_KEY, RELEASE, Clock, Register
+from tests.authorisation.test_pipeline import APPLICATION, CREATOR_KEY, RELEASE, Clock, Register
 from tests.node.http.conftest import METHODS
 from tests.node.http.support import ReferenceClient, asking, golden, shape_of
 from tests.support.fake_network import CLUSTER, FakeNetwork

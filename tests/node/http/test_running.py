@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import trio
 
+from eigenkms.authorisation.policy import Policy
 from eigenkms.config.addresses import HttpAddress
 from eigenkms.errors import InputError
-from eigenkms.node.authorisation.policy import Policy
 from eigenkms.node.monitor.status import CHAIN_FAILURES
 from tests.node.http.support import client_at
 from tests.node.monitor.test_metrics import value

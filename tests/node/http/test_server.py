@@ -27,9 +27,9 @@ from starlette.routing import Route
 from eigenkms.config.addresses import HttpAddress
 from eigenkms.config.tls import TlsFiles
 from eigenkms.errors import InputError
-from eigenkms.node.http import api as api_module
+from eigenkms.node.http import key_api
+from eigenkms.node.http.api_listener import bind
 from eigenkms.node.http.limits import SMALL_BYTES, ByteBudget, ClientLimits, ServerLimits
-from eigenkms.node.http.listener import bind
 from eigenkms.node.http.requests import MAX_SECRETS_BODY, MAX_SIGN_BODY
 from eigenkms.node.http.server import HttpServer
 from tests.node.http.support import (
@@ -368,7 +368,7 @@ async def watched() -> AsyncIterator[tuple[HttpServer, str]]:
 
 
 async def all_gone(server: HttpServer) -> None:
-    await eventually(lambda: not server.places)
+    await eventually(lambda: not server.connections)
 
 
 @pytest.mark.slow
@@ -377,7 +377,7 @@ async def test_a_client_that_does_not_read_is_dropped() -> None:
     async with watched() as (server, url), await connect(url) as stream:
         await stream.send_all(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n")
         await stream.receive_some(1)
-        assert server.places
+        assert server.connections
         await all_gone(server)
         assert len(await eventually_gone(stream)) < LARGE
 
@@ -514,8 +514,8 @@ async def test_a_request_that_takes_too_long_is_given_up(
     async def for_ever(*args: object, **kwargs: object) -> None:
         await trio.sleep_forever()
 
-    monkeypatch.setattr(api_module, "ANSWER_SECONDS", 0.1)
-    monkeypatch.setattr(type(open_node.resources.policy), "authorise", for_ever)
+    monkeypatch.setattr(key_api, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(type(open_node.backing.policy), "authorise", for_ever)
     async with asking(open_node) as client:
         assert code_of(await client.post("/app/sign", json={"AppID": "my-app"})) == (503, "busy")
 

@@ -12,7 +12,6 @@ from eigenkms.config.schema.node import MIN_CANARY_SECONDS
 from eigenkms.crypto import bls
 from eigenkms.crypto.ibe_identities import DST_V2, canary_identity, identity_v2
 from eigenkms.crypto.scalars import SecretScalar
-from eigenkms.node.authorisation.rate_limiter import RateLimiter
 from eigenkms.node.monitor import canary as canary_module
 from eigenkms.node.monitor.canary import AGAIN_SECONDS, BURST, RATE, Canary, CanaryResult
 from eigenkms.p2p.errors import RpcRefusal
@@ -21,6 +20,7 @@ from eigenkms.p2p.identity import PeerId, PeerKey
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.canary_request import CanaryRequest, decode_canary_request
 from eigenkms.protocols.wire.codec import MalformedError, encode
+from eigenkms.rate_limiter import RateLimiter
 from eigenkms.types import ClusterId
 from tests.node.test_app import _all_is_heard, neighbours_known, running, said
 from tests.support.fake_network import CLUSTER, FakeNetwork, Operator, operator_host

@@ -114,7 +114,7 @@ class Parts:
     def reporter(self) -> StatusReporter:
         """All parts there."""
         parts: Any = SimpleNamespace(
-            resources=SimpleNamespace(
+            backing=SimpleNamespace(
                 config=self.config, cluster=CLUSTER, chain=self.chain, issuer=self.issuer
             ),
             state=SimpleNamespace(peers=self.peers, versions=self.versions),
@@ -134,7 +134,7 @@ class Parts:
         )
         host: Any = self.host
         canary: Any = self.canary
-        return StatusReporter(parts.resources, parts.state, host, parts.ceremonies, canary, details)
+        return StatusReporter(parts.backing, parts.state, host, parts.ceremonies, canary, details)
 
 
 class SimpleVersions(list[HeldVersion]):

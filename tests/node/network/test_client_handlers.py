@@ -12,11 +12,10 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
+from eigenkms.authorisation.policy import Policy
 from eigenkms.crypto import bls, bn254, sealing
 from eigenkms.crypto.ibe_identities import identity_of
 from eigenkms.errors import RefusedError
-from eigenkms.node.authorisation.policy import Policy
-from eigenkms.node.authorisation.rate_limiter import Pace
 from eigenkms.node.engine import effect_store
 from eigenkms.node.network import client_handlers
 from eigenkms.p2p.host import GOSSIP
@@ -38,6 +37,7 @@ from eigenkms.protocols.wire.frames import NO_SESSION, Frame, FrameKind, build_f
 from eigenkms.protocols.wire.messages import sync_body
 from eigenkms.protocols.wire.rpc_methods import VersionHead, check_head, decode_head
 from eigenkms.public_status import PublicStatus
+from eigenkms.rate_limiter import Pace
 from eigenkms.types import AppId, ClusterId, OperatorAddress, SessionId
 from tests.support.evidence_cases import equivocation
 from tests.support.fake_network import ANYWHERE, CLUSTER, FakeNetwork, network_client
@@ -136,7 +136,7 @@ async def test_evidence_is_shown_to_everybody_page_by_page(
     liar = network.operators[1].address
     bundles = [bytes([size]) * size for size in (40, 60, 1, 200, 7)]
     for bundle in bundles:
-        node.resources.store.add_evidence("bad-vote", liar, network.session.id, bundle)
+        node.backing.store.add_evidence("bad-vote", liar, network.session.id, bundle)
     assert await _evidence_of(node) == [bundles[:2], bundles[2:3], bundles[3:4], bundles[4:]]
 
 

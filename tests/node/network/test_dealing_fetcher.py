@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from eigenkms.crypto.hashing import keccak256
-from eigenkms.node.engine.machines import WantedDealings
+from eigenkms.node.engine.step_runner import WantedDealings
 from eigenkms.node.network.dealing_fetcher import FREE_PLACES, HEDGE_SECONDS, DealingFetcher
 from eigenkms.node.network.operator_network import OperatorNetwork
 from eigenkms.p2p.identity import PeerId, PeerKey

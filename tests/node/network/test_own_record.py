@@ -20,5 +20,5 @@ async def test_records_have_ascending_numbers_though_the_clock_goes_back(
             "eigenkms.node.network.own_record.time.time_ns", lambda clock=clock: clock * 10**6
         )
         with a_node(network, 0, tmp_path) as node:
-            found.append(next_sequence(node.resources.store))
+            found.append(next_sequence(node.backing.store))
     assert found == [now, now + 1, now + 2, now + 10**9, now + 1000]

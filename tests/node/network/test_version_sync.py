@@ -6,11 +6,11 @@ import pytest
 
 from eigenkms.chain.operator_set import ChainOperator
 from eigenkms.node.key_versions import HeldVersion
+from eigenkms.node.network.head_verifier import HeadVerifier
 from eigenkms.node.network.version_sync import VersionSync
 from eigenkms.p2p.identity import PeerId, PeerKey
 from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.protocols.wire.rpc_methods import VersionHead, encode_head
-from eigenkms.protocols.wire.session import Parameters
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
 from tests.protocols.rooms import certify, version_of
@@ -28,7 +28,6 @@ class Node:
     held: tuple[HeldVersion, ...] = ()
     learnt: list[bytes] = field(default_factory=list)
     holders: list[tuple[OperatorAddress, ...]] = field(default_factory=list)
-    operators: tuple[ChainOperator, ...] = ()
 
     async def call(self, *_question: object, **_limits: object) -> bytes:
         return encode_head(self.shown)
@@ -43,14 +42,10 @@ class Node:
     def newest(self) -> HeldVersion | None:
         return self.held[-1] if self.held else None
 
-    def update(
-        self, _operators: object, *, holders: tuple[OperatorAddress, ...], former: tuple[ChainOperator, ...]
-    ) -> None:
-        assert former
-        self.holders.append(holders)
-
-    def refresh(self) -> None:
+    def add_holders(self, holders: tuple[ChainOperator, ...]) -> None:
         """Nobody is dialled."""
+        assert holders
+        self.holders.append(tuple(each.address for each in holders))
 
     async def adopt_version(self, _sink: object, head: VersionHead) -> None:
         self.learnt.append(head.transcript.hash)
@@ -62,8 +57,8 @@ def on_chain(who: Cast) -> tuple[ChainOperator, ...]:
 
 async def ask(node: Node, chain: FakeChain, *, min_operators: int = 1) -> list[bytes]:
     """What the node learns from its peer: hashes of transcripts."""
-    parameters = Parameters(10, "latest", 1000, min_operators=min_operators)
-    sources = VersionSync(chain, CLUSTER, node, node, node, node, node, parameters)  # type: ignore[arg-type]
+    verifier = HeadVerifier(chain, CLUSTER, node, min_operators)  # type: ignore[arg-type]
+    sources = VersionSync(verifier, node, node, node, window=1.0)  # type: ignore[arg-type]
     await sources.query_all()
     return node.learnt
 

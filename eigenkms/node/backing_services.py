@@ -1,7 +1,7 @@
-"""Resources of a node before its network: storage, chain, policy, log, anchor.
+"""Backing services of a node: storage, chain, policy, audit log and anchor.
 
-``open_resources`` opens them in the order in which they need each other, and closes them in the reverse order. So the chain
-outlives the store, and the store outlives everything that writes to it.
+They are open before the network. ``open_backing_services`` opens them in the order in which they need each other, and closes them
+in the reverse order. So the chain outlives the store, and the store outlives everything that writes to it.
 """
 
 import os
@@ -12,17 +12,17 @@ from dataclasses import dataclass, field
 import trio
 
 from eigenkms.applications import Applications
+from eigenkms.authorisation.factory import open_policy
+from eigenkms.authorisation.policy import Policy
+from eigenkms.authorisation.signature_issuer import PartialSignatureIssuer, open_issuer
 from eigenkms.chain.anchor import Anchor, open_anchor
 from eigenkms.chain.applications import applications_of
 from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.config.node import NodeConfig
 from eigenkms.crypto import bn254
-from eigenkms.node.authorisation.factory import open_policy
-from eigenkms.node.authorisation.policy import Policy
-from eigenkms.node.issuer import PartialSignatureIssuer, open_issuer
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire.session import Parameters, cluster_id
-from eigenkms.storage.familiar import FamiliarApplications
+from eigenkms.storage.known_applications import KnownApplications
 from eigenkms.storage.store import Store, StoreIdentity
 from eigenkms.types import ClusterId
 
@@ -39,8 +39,8 @@ class NodeKeys:
 
 
 @dataclass(frozen=True)
-class NodeResources:
-    """Configuration, keys and open resources of one node."""
+class BackingServices:
+    """Configuration and keys of one node, and the services that are open for it."""
 
     config: NodeConfig
     keys: NodeKeys
@@ -65,9 +65,9 @@ class NodeResources:
 
 
 @asynccontextmanager
-async def open_resources(
+async def open_backing_services(
     config: NodeConfig, keys: NodeKeys, applications: Applications | None
-) -> AsyncIterator[NodeResources]:
+) -> AsyncIterator[BackingServices]:
     """Open everything that a node needs before its network.
 
     Raises ``EigenKmsError`` if the operator must correct something.
@@ -80,7 +80,7 @@ async def open_resources(
         open_issuer(config.data_dir, cluster, config.operator, keys.bn254) as issuer,
         _open_anchor(config, cluster) as anchor,
     ):
-        yield NodeResources(config, keys, cluster, chain, store, policy, issuer, anchor)
+        yield BackingServices(config, keys, cluster, chain, store, policy, issuer, anchor)
 
 
 async def _open_applications(config: NodeConfig, chain: OperatorSetSource) -> Applications | None:
@@ -90,7 +90,7 @@ async def _open_applications(config: NodeConfig, chain: OperatorSetSource) -> Ap
     """
     if config.policy.mode != "attested":
         return None
-    kept = await trio.to_thread.run_sync(FamiliarApplications.open, config.data_dir)
+    kept = await trio.to_thread.run_sync(KnownApplications.open, config.data_dir)
     found = await trio.to_thread.run_sync(applications_of, chain, kept)
     if found is not None:
         await found.check()

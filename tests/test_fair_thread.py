@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from eigenkms.node.fair_thread import FairThread, NoPlaceError
+from eigenkms.fair_thread import FairThread, NoPlaceError
 from tests.support.waiting import PATIENCE
 
 

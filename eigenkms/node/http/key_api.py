@@ -1,8 +1,8 @@
-"""The routes: a request's way from bytes to the common pipeline, and back (docs/http.md).
+"""The routes of the HTTP API, from bytes to the policy and back (docs/http.md).
 
-    limits of the client → body within its limit and in time → shape → version held → the policy → the release log → the answer
+    limits of the client → body within its limit and in time → shape → ``key_answers`` → the answer in time
 
-From the policy on everything is what a request through libp2p meets; only what is before it and the form of the answer are HTTP's.
+The steps here are those of HTTP. The decision and the record behind them are those of every transport.
 """
 
 import importlib.resources
@@ -18,21 +18,16 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from eigenkms.attestation.interface import AttestationRefusedError
-from eigenkms.crypto import bls
-from eigenkms.crypto.ibe_identities import identity_of
-from eigenkms.crypto.scalars import SecretScalar
-from eigenkms.node.authorisation.policy import Policy
 from eigenkms.node.http import responses
 from eigenkms.node.http.error_handlers import EXCEPTION_HANDLERS
 from eigenkms.node.http.errors import (
     ApiError,
     busy,
-    no_version,
     refused,
-    stack_not_supported,
     too_large,
     too_many,
 )
+from eigenkms.node.http.key_answers import KeyAnswers
 from eigenkms.node.http.limits import ClientLimits, TooManyError
 from eigenkms.node.http.requests import (
     MAX_SECRETS_BODY,
@@ -41,11 +36,7 @@ from eigenkms.node.http.requests import (
     read_secrets_request,
     read_sign_request,
 )
-from eigenkms.node.issuer import IssueRequest, PartialSignatureIssuer
-from eigenkms.node.key_versions import Versions
 from eigenkms.p2p.prefixes import prefix_of
-from eigenkms.protocols.wire.transcript import Transcript
-from eigenkms.types import ClusterId, OperatorAddress
 
 ANSWER_SECONDS: Final = 60
 """From the head of a request to its answer; half of it is for the body."""
@@ -60,29 +51,13 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 class KeyApi:
     """The API of one operator; ``app`` is its ASGI application.
 
-    ``not_ready`` tells why the node cannot serve keys at the moment, one sentence each. ``rate`` is in requests a second for each
-    client. ``app_sign`` lets anybody have partial signatures in the clear, if the policy is open too.
+    ``not_ready`` returns the reasons why the node cannot serve keys at the moment, one sentence each. ``rate`` is in requests a
+    second for each client.
     """
 
-    def __init__(
-        self,
-        *,
-        cluster: ClusterId,
-        operator: OperatorAddress,
-        versions: Versions,
-        policy: Policy,
-        releaser: PartialSignatureIssuer,
-        not_ready: Callable[[], Sequence[str]],
-        rate: int,
-        app_sign: bool,
-    ) -> None:
-        self._cluster = cluster
-        self._operator = operator
-        self._versions = versions
-        self._policy = policy
-        self._releaser = releaser
+    def __init__(self, answers: KeyAnswers, not_ready: Callable[[], Sequence[str]], *, rate: int) -> None:
+        self._answers = answers
         self._not_ready = not_ready
-        self._app_sign = app_sign and policy.mode == "open"
         self.limits = ClientLimits.at_rate(rate)
         self._reading = trio.CapacityLimiter(_READERS)
         self._openapi = importlib.resources.files(__package__).joinpath("openapi.json").read_bytes()
@@ -107,10 +82,7 @@ class KeyApi:
 
     async def _pubkey(self, request: Request) -> Response:
         del request
-        held = self._versions.newest
-        if held is None:
-            raise no_version("no master key has been generated yet")
-        return responses.json_response(responses.pubkey_answer(self._operator, held.epoch.transcript))
+        return responses.json_response(self._answers.pubkey())
 
     async def _health(self, request: Request) -> Response:
         del request
@@ -129,59 +101,22 @@ class KeyApi:
     # -- keys
 
     async def _sign(self, request: Request) -> Response:
-        if not self._app_sign:
-            raise ApiError(
-                403,
-                "development-only",
-                "this operator gives no partial signatures to whoever asks",
-                hint="use /secrets with an attestation",
-            )
+        self._answers.require_app_sign()
         asked = await self._read(request, MAX_SIGN_BODY, read_sign_request)
-        transcript, share = self._version(asked.attestation_time)
-        grant = await self._policy.authorise(asked, client=_client(request))
-
-        def make() -> bytes:
-            identity = identity_of(1, self._cluster, asked.app_id)
-            return responses.sign_answer(self._operator, bls.partial_sign(share, identity))
-
-        released = IssueRequest(asked.app_id, 1, transcript, asked.reply_key)
-        return responses.json_response(
-            await self._releaser.issue(released, grant, make, client=_client(request))
-        )
+        return responses.json_response(await self._answers.sign(asked, _client(request)))
 
     async def _secrets(self, request: Request) -> Response:
         asked = await self._read(request, MAX_SECRETS_BODY, read_secrets_request)
-        if asked.is_for_stack:
-            raise stack_not_supported()
-        transcript, share = self._version(asked.attestation_time)
-        client = _client(request)
-        grant = await self._policy.authorise(asked, client=client, reference_nonce=asked.reference_nonce)
-        release = None if grant is None else grant.application.release
-
-        def make() -> bytes:
-            identity = identity_of(asked.ciphertext_version, self._cluster, asked.key_id)
-            return responses.secrets_answer(asked, release, bls.partial_sign(share, identity))
-
-        released = IssueRequest(asked.key_id, asked.ciphertext_version, transcript, asked.reply_key)
-        return responses.json_response(await self._releaser.issue(released, grant, make, client=client))
-
-    def _version(self, at: int) -> tuple[Transcript, SecretScalar]:
-        """The newest version that I hold a share of; if there is one that was made up to the time ``at``, the newest of those.
-
-        Answers that name no version fit together only if all operators choose the same one, so they choose by what the client says
-        rather than by what each has seen; shares of older versions are erased, though (docs/http.md, Which version).
-        """
-        held = [(each.epoch.transcript, each.share) for each in self._versions if each.share is not None]
-        if not held:
-            raise no_version("this operator holds no share of the master key yet")
-        made = [each for each in held if each[0].version <= at] if at else held
-        return (made or held)[-1]
+        return responses.json_response(await self._answers.secrets(asked, _client(request)))
 
     # -- bodies and limits
 
     @contextmanager
     def _room_for(self, client: str, *, probe: bool) -> Iterator[Callable[[int], None]]:
-        """A place within the limits of its client and of all. Gives what takes bytes for a body. Raises ``ApiError``."""
+        """Hold room for a request within the limits of its client and of all.
+
+        Yields a function that takes bytes for the body. Raises ``ApiError``.
+        """
         try:
             with self.limits.room_for(client, probe=probe) as take:
                 yield take
@@ -189,7 +124,10 @@ class KeyApi:
             raise too_many(error) from error
 
     async def _read(self, request: Request, limit: int, read: Callable[[bytes], Read]) -> Read:
-        """What ``read`` makes of the body, in a thread."""
+        """Receive a body of at most ``limit`` bytes; decode it by ``read`` in a thread.
+
+        Raises ``ApiError``.
+        """
         if int(request.headers.get("content-length", 0)) > limit:
             raise too_large(limit)
         body = bytearray()
@@ -213,7 +151,10 @@ class KeyApi:
 
 
 class _LimitedEndpoint:
-    """An endpoint as an ASGI application: what is held for a request is held until its answer is written."""
+    """An endpoint as an ASGI application, within the limits of its client.
+
+    The room of a request is held until its answer is written.
+    """
 
     def __init__(self, room_for: "_RoomFor", endpoint: Endpoint, *, probe: bool = False) -> None:
         self._room_for = room_for
@@ -228,7 +169,10 @@ class _LimitedEndpoint:
             await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
-        """What the pipeline refuses becomes an answer too."""
+        """Return the endpoint's answer within ``ANSWER_SECONDS``.
+
+        A refusal of the pipeline becomes an ``ApiError``.
+        """
         try:
             with trio.fail_after(ANSWER_SECONDS):
                 return await self._endpoint(request)

@@ -21,15 +21,15 @@ from eigenkms.applications import (
 )
 from eigenkms.attestation import ecdsa
 from eigenkms.attestation.interface import AttestationRefusedError, Context
+from eigenkms.authorisation import pipeline, request_slots
+from eigenkms.authorisation.factory import make_methods, open_authoriser, open_policy
+from eigenkms.authorisation.pipeline import Authoriser, Grant, KeyRequest, read_authorisation
+from eigenkms.authorisation.policy import Policy
+from eigenkms.authorisation.request_slots import RequestSlots
 from eigenkms.config.node import NodeConfig
 from eigenkms.crypto import sealing
 from eigenkms.crypto.app_ids import checksummed
 from eigenkms.errors import ChainError, InputError, StorageError
-from eigenkms.node.authorisation import pipeline, request_slots
-from eigenkms.node.authorisation.factory import make_methods, open_authoriser, open_policy
-from eigenkms.node.authorisation.pipeline import Authoriser, Grant, KeyRequest, read_authorisation
-from eigenkms.node.authorisation.policy import Policy
-from eigenkms.node.authorisation.request_slots import RequestSlots
 from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.wire import rpc_methods

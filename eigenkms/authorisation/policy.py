@@ -1,11 +1,14 @@
-"""Who may have a partial signature. Nothing leaves an operator without this saying yes (docs/protocol.md, invariant 9)."""
+"""The policy of an operator on requests for partial signatures.
+
+No partial signature leaves an operator without a grant by its policy (docs/protocol.md, invariant 9).
+"""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from eigenkms.attestation.interface import AttestationRefusedError
+from eigenkms.authorisation.pipeline import Authoriser, Grant, KeyRequest, read_authorisation
 from eigenkms.errors import InputError
-from eigenkms.node.authorisation.pipeline import Authoriser, Grant, KeyRequest, read_authorisation
 from eigenkms.protocols.wire.authorisation import Refusal
 from eigenkms.types import AppId
 
@@ -13,7 +16,7 @@ Mode = Literal["open", "attested", "closed"]
 
 
 class AuthorisedRequest(Protocol):
-    """What of a request says who asks for what."""
+    """The fields of a request that a policy reads, whatever its transport."""
 
     @property
     def app_id(self) -> AppId: ...
@@ -27,8 +30,11 @@ class AuthorisedRequest(Protocol):
 
 @dataclass(frozen=True)
 class Policy:
-    """``open`` grants every request (a devnet, or forced with a warning: see NodeConfig), ``attested`` what its authoriser
-    grants, ``closed`` none.
+    """The decision on every request, by ``mode``.
+
+    - ``open`` grants every request, on a devnet or if forced with a warning (``NodeConfig``).
+    - ``attested`` grants the requests that its authoriser grants.
+    - ``closed`` grants none.
     """
 
     mode: Mode
@@ -44,9 +50,10 @@ class Policy:
     async def authorise(
         self, request: AuthorisedRequest, *, client: str = "", reference_nonce: str | None = None
     ) -> Grant | None:
-        """Raise ``AttestationRefusedError`` unless the requester has shown its right to ``request.app_id``'s key.
+        """Return the grant of the key of ``request.app_id``, None if the mode is open.
 
-        Returns what the right rests on, None where everybody has it. ``client``, ``reference_nonce``: see ``KeyRequest``.
+        ``client`` and ``reference_nonce`` are those of ``KeyRequest``. Raises ``AttestationRefusedError`` unless the requester has
+        shown its right.
         """
         if self.mode == "open":
             return None

@@ -16,20 +16,20 @@ from eth_account.messages import encode_typed_data
 
 from eigenkms.applications import AppStatus, UnusableReleaseError
 from eigenkms.attestation import ecdsa
+from eigenkms.authorisation import request_slots
+from eigenkms.authorisation.factory import open_authoriser
+from eigenkms.authorisation.policy import Policy
 from eigenkms.config.node import NodeConfig
 from eigenkms.crypto import bls
 from eigenkms.crypto.app_ids import checksummed
 from eigenkms.crypto.ibe_identities import identity_of
 from eigenkms.errors import ChainError
-from eigenkms.node.authorisation import request_slots
-from eigenkms.node.authorisation.factory import open_authoriser
-from eigenkms.node.authorisation.policy import Policy
 from eigenkms.node.http import errors
 from eigenkms.node.http.limits import ClientLimits
 from eigenkms.p2p.listening.listener import raise_file_limit
 from eigenkms.protocols.wire.authorisation import Refusal, Scope
 from eigenkms.types import AppId
-from tests.node.authorisation.test_pipeline import APPLICATION, CREATOR_KEY, Clock, Register
+from tests.authorisation.test_pipeline import APPLICATION, CREATOR_KEY, Clock, Register
 from tests.node.http.support import (
     PATIENT,
     ReferenceClient,
@@ -104,11 +104,11 @@ async def test_an_application_is_served_however_it_is_spelled(
 
 async def test_what_left_is_in_the_release_log(node: LocalNode) -> None:
     """As what leaves through libp2p is; and what was refused is not."""
-    before = node.resources.issuer.head.number
+    before = node.backing.issuer.head.number
     await post(node, attested(iss="https://example.org"))
-    assert node.resources.issuer.head.number == before
+    assert node.backing.issuer.head.number == before
     (await post(node, attested())).raise_for_status()
-    assert node.resources.issuer.head.number == before + 1
+    assert node.backing.issuer.head.number == before + 1
 
 
 async def test_evidence_may_name_operator_and_cluster_too(node: LocalNode, config: NodeConfig) -> None:
@@ -232,9 +232,9 @@ REFUSED: dict[str, tuple[Callable[[], dict[str, Any]], int, Refusal]] = {
 async def test_evidence_that_is_refused(node: LocalNode, case: str) -> None:
     """With the status of the reference, and a code of ours; nothing is released."""
     make, status, code = REFUSED[case]
-    before = node.resources.issuer.head
+    before = node.backing.issuer.head
     assert code_of(await post(node, make())) == (status, code)
-    assert node.resources.issuer.head == before
+    assert node.backing.issuer.head == before
 
 
 async def test_a_replay_is_refused(node: LocalNode) -> None:
@@ -399,7 +399,7 @@ async def test_of_a_thousand_in_parallel_each_is_answered(node: LocalNode) -> No
         assert len(statuses) == 1000
         assert statuses.count(b"200") == 1
         assert set(statuses) == {b"200", b"401", b"429"}
-        node.services.key_api.limits = ClientLimits.at_rate(node.resources.config.http.rate)
+        node.services.key_api.limits = ClientLimits.at_rate(node.backing.config.http.rate)
         async with client_at(url) as client:
             (await client.post("/secrets", json=attested(jti="next"))).raise_for_status()
 

@@ -11,7 +11,7 @@ import trio
 from eigenkms.config.addresses import HttpAddress
 from eigenkms.config.parsers import monitor_address
 from eigenkms.errors import InputError
-from eigenkms.node.monitor.api import LIMITS, MonitorApi, serve_monitor
+from eigenkms.node.monitor.monitor_api import LIMITS, MonitorApi, serve_monitor
 from tests.support.waiting import PATIENCE
 
 STATUS = {"version": 7, "peers": 3}

@@ -24,7 +24,7 @@ from eigenkms.protocols.records.audit_log import (
     LogVerifier,
     sign_head,
 )
-from eigenkms.storage.audit_log import RELEASES_NAME, AuditLog, read_releases
+from eigenkms.storage.audit_log_store import RELEASES_NAME, AuditLog, read_releases
 from tests.support.audit_log_entries import HEADER, KEY, RELEASE, entry_body
 from tests.support.databases import layout
 
@@ -229,7 +229,7 @@ def test_a_disk_that_refuses_leaves_the_log_as_it_was(log: AuditLog, tmp_path: P
 WRITER = """
 import sys
 from pathlib import Path
-from tests.storage.test_audit_log import open_log, write
+from tests.storage.test_audit_log_store import open_log, write
 log = open_log(Path(sys.argv[1]))
 while True:
     write(log, log.head.number + 1, log.head.number + 2)
@@ -301,7 +301,7 @@ def log_layout(folder: Path) -> str:
 
 
 def test_its_layout_is_the_golden_one(tmp_path: Path) -> None:
-    """A change on purpose means a new version, and this file made anew (``python -m tests.storage.test_audit_log``)."""
+    """A change on purpose means a new version, and this file made anew (``python -m tests.storage.test_audit_log_store``)."""
     assert log_layout(tmp_path) == GOLDEN.read_text()
 
 

@@ -17,7 +17,10 @@ MAX_AT_ONCE: Final = 64
 
 
 class RequestSlots:
-    """``MAX_AT_ONCE`` slots. The client "" stands for requests that nobody else can make, and has no share."""
+    """``MAX_AT_ONCE`` slots, shared out among clients.
+
+    The client "" stands for requests that nobody else can make, and has no share.
+    """
 
     def __init__(self) -> None:
         self._held: Counter[str] = Counter()

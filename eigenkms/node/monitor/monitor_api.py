@@ -3,9 +3,9 @@
 Health and status for the operator and its programs, read-only, on this machine by default.
 
 It is another listener than the HTTP API's, since it says more than strangers need: where peers are, which RPC answers. It has no
-login and no TLS, so it belongs on a loopback address or in a network of one's own. A browser on the operator's machine may be led
-here by a page of a stranger under a name that the stranger controls (DNS rebinding); only requests that name this machine by an IP
-address, by localhost or by one of ``names`` are answered.
+login and no TLS, so it belongs on a loopback address or in a network of one's own. A stranger's page may lead a browser on the
+operator's machine here, under a name that the stranger controls (DNS rebinding). So a request is answered only if it names this
+machine by an IP address, by localhost or by one of ``names``.
 """
 
 import json
@@ -23,9 +23,9 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from eigenkms.config.addresses import HttpAddress
+from eigenkms.node.http.api_listener import bind
 from eigenkms.node.http.connection import App
 from eigenkms.node.http.limits import ServerLimits
-from eigenkms.node.http.listener import bind
 from eigenkms.node.http.server import HttpServer
 from eigenkms.node.monitor.operator_status import OperatorStatus
 
@@ -38,8 +38,8 @@ _HEADERS: Final = {"cache-control": "no-store", "x-content-type-options": "nosni
 class MonitorApi:
     """``app`` is its ASGI application; ``routes`` are further ones.
 
-    ``status`` tells everything that the operator may see, ``not_ready`` why keys cannot be served, one sentence each; ``names``
-    are host names, besides addresses and localhost, under which the listener may be asked.
+    ``status`` returns everything that the operator may see, ``not_ready`` the reasons why keys cannot be served, one sentence each.
+    ``names`` are host names that requests may give, besides addresses and localhost.
     """
 
     def __init__(

@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives import serialization
 
 from eigenkms.applications import AppStatus, UnusableReleaseError
 from eigenkms.attestation import ecdsa, jwks
+from eigenkms.authorisation.factory import open_authoriser
+from eigenkms.authorisation.policy import Policy
 from eigenkms.config.node import NodeConfig
 from eigenkms.crypto import sealing
-from eigenkms.node.authorisation.factory import open_authoriser
-from eigenkms.node.authorisation.policy import Policy
 from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerKey
@@ -27,7 +27,7 @@ from eigenkms.protocols.wire.authorisation import Authorisation, Refusal, Scope
 from eigenkms.protocols.wire.client_rpc import PartialRequest, open_partial
 from eigenkms.types import AppId
 from tests.attestation.test_ecdsa import high
-from tests.node.authorisation.test_pipeline import (
+from tests.authorisation.test_pipeline import (
     APP_ID,
     APPLICATION,
     CREATOR_KEY,

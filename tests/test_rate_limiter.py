@@ -2,8 +2,8 @@
 
 import pytest
 
-from eigenkms.node.authorisation import rate_limiter
-from eigenkms.node.authorisation.rate_limiter import Pace, RateLimiter
+from eigenkms import rate_limiter
+from eigenkms.rate_limiter import Pace, RateLimiter
 
 
 class Clock:

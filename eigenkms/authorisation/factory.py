@@ -20,10 +20,10 @@ from eigenkms.attestation.confidential_space import (
 from eigenkms.attestation.ecdsa import Ecdsa
 from eigenkms.attestation.interface import Method
 from eigenkms.attestation.jwks import KeySource
+from eigenkms.authorisation.pipeline import Authoriser
+from eigenkms.authorisation.policy import Policy
 from eigenkms.config.node import NodeConfig
 from eigenkms.config.sections import AttestationConfig, TokenServiceConfig
-from eigenkms.node.authorisation.pipeline import Authoriser
-from eigenkms.node.authorisation.policy import Policy
 from eigenkms.storage.replay_cache import ReplayCache
 from eigenkms.types import ClusterId
 

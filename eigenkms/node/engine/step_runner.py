@@ -1,4 +1,4 @@
-"""The machines of the ceremonies behind one lock, with durable steps.
+"""The steps of the machines: one at a time, each durable before it is sent.
 
 Machines are not thread-safe, and a step may cost many pairings. So every step runs in one worker thread under one lock, and its
 durable effects are fsynced there before the lock is released. Only then anything of the step is sent.
@@ -46,7 +46,7 @@ class WantedDealings:
         return bool(self.bodies or self.rows)
 
 
-class Machines:
+class StepRunner:
     """Makes the steps of one participant's machines, one at a time.
 
     ``wanted`` is to be fetched after the last step.

@@ -1,13 +1,15 @@
-"""Who may have a key: the one way from a request to a yes, whatever it came through.
+"""The pipeline of authorisation: the one way from a request to a grant.
 
     shape → application known and running → method enabled → evidence verified → for this application → bound to reply key, operator
     and cluster → signed by the creator, if by anybody → not too often → not used before → the release on chain, if it is about one
     → granted
 
-Each step is a function that raises ``AttestationRefusedError``. What a release names is compared after the evidence was used up, so
-that nobody tries one piece against release after release. Who signed is compared before: anybody can sign, and could fill the
-memory of what was used. No refusal tells what would have been accepted, but for the methods' names. The pipeline knows neither
-libp2p nor HTTP, only ``KeyRequest``.
+Requests through libp2p and through HTTP take it alike: the pipeline has no notion of either, only of ``KeyRequest``. Each step is a
+function that raises ``AttestationRefusedError``.
+
+The release is compared after the evidence was used up, so that nobody tries one piece against release after release. The signer is
+compared before: anybody can sign, and could fill the replay cache. No refusal states what would have been accepted, except for the
+names of the methods.
 """
 
 import logging
@@ -27,13 +29,13 @@ from eigenkms.applications import (
     UnusableReleaseError,
 )
 from eigenkms.attestation.interface import AttestationRefusedError, Claims, Container, Context, Image, Method
+from eigenkms.authorisation.request_slots import RequestSlots, busy
 from eigenkms.crypto.app_ids import folded, is_same
 from eigenkms.errors import ChainError
-from eigenkms.node.authorisation.rate_limiter import RateLimiter
-from eigenkms.node.authorisation.request_slots import RequestSlots, busy
-from eigenkms.node.group_commit import GroupCommit
 from eigenkms.protocols.wire.authorisation import Authorisation, Refusal, Scope, decode_authorisation
 from eigenkms.protocols.wire.codec import MalformedError
+from eigenkms.rate_limiter import RateLimiter
+from eigenkms.storage.group_commit import GroupCommit
 from eigenkms.storage.replay_cache import TokenUse, UseResult
 from eigenkms.types import AppId, ClusterId, OperatorAddress
 
@@ -46,16 +48,17 @@ REMEMBERED_LONGER_SECONDS: Final = 60
 
 
 class Memory(Protocol):
-    """Where used evidence is remembered (storage/replay_cache)."""
+    """The memory of used evidence (``storage.replay_cache``)."""
 
     def spend(self, uses: Sequence[TokenUse], now: float) -> list[UseResult]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRequest:
-    """What somebody asks for. ``reference_nonce``: see ``Context``; None for a request through libp2p.
+    """A request for the key of ``app_id``, as the pipeline reads it.
 
-    ``client`` is where the request comes from, which costs something to have, such as an address; "" if nobody else asks.
+    The answer will be sealed to ``reply_key``. ``reference_nonce`` is that of ``Context``, and None for a request through libp2p.
+    ``client`` names the origin of the request by something that costs to have, such as an address. It is "" if nobody else asks.
     """
 
     app_id: AppId
@@ -67,7 +70,10 @@ class KeyRequest:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A yes, with what it rests on: for the answer's environment, and for whoever keeps a record of it."""
+    """The application that a key is granted to, and the claims that prove it.
+
+    The answer takes its environment from it, and the audit log its record.
+    """
 
     application: Application
     claims: Claims
@@ -99,7 +105,9 @@ class Authoriser:
         self._told_full = False
 
     async def run(self) -> None:
-        """Whatever the methods do in the background; must be running while requests are answered.
+        """Run the background work of the methods, and the writing of used evidence.
+
+        It must be running while requests are answered.
 
         Raises ``StorageError`` once used evidence cannot be remembered.
         """
@@ -170,7 +178,10 @@ class Authoriser:
         return method
 
     def _check_rate(self, app_id: AppId) -> None:
-        """Raise if the application takes more than its part of the memory, of the release log and of our time."""
+        """Raise if the application exceeds its rate of requests.
+
+        The rate bounds its part of the replay cache, of the audit log and of this operator's time.
+        """
         if self._of_one.acquire(folded(app_id)):
             raise busy("too many requests for this application")
 
@@ -196,7 +207,10 @@ class Authoriser:
 
 
 def read_authorisation(field: bytes | None) -> Authorisation:
-    """The first step: shape. Raises ``AttestationRefusedError``."""
+    """Decode the authorisation ``field`` of a request, the first step.
+
+    Raises ``AttestationRefusedError`` if it is missing or malformed.
+    """
     if field is None:
         raise AttestationRefusedError(
             Refusal.NO_AUTHORISATION,
@@ -212,7 +226,10 @@ def read_authorisation(field: bytes | None) -> Authorisation:
 
 
 def check_application(claims: Claims, app_id: AppId) -> None:
-    """Raise unless the evidence is of the application that the key is asked for, in whatever spelling."""
+    """Raise unless the evidence is of the application ``app_id``.
+
+    The spellings of one address are equal.
+    """
     if not is_same(claims.app_id, app_id):
         raise AttestationRefusedError(
             Refusal.WRONG_APPLICATION,
@@ -260,7 +277,10 @@ def check_release(image: Image, release: AppRelease | None) -> None:
 
 
 def check_container(container: Container, policy: ContainerPolicy) -> None:
-    """Raise unless ``container`` was started as ``policy`` says; what is empty there is not enforced."""
+    """Raise unless ``container`` was started as ``policy`` says.
+
+    An empty field of ``policy`` is not enforced.
+    """
     fits = (
         policy.args in ((), container.args)
         and policy.cmd_override in ((), container.cmd_override)

@@ -5,32 +5,32 @@ from pathlib import Path
 
 import pytest
 
-from eigenkms.storage import familiar
-from eigenkms.storage.familiar import FAMILIAR_NAME, HEADER, FamiliarApplications
+from eigenkms.storage import known_applications
+from eigenkms.storage.known_applications import HEADER, KNOWN_APPLICATIONS_NAME, KnownApplications
 
 ADDRESSES = [bytes([number]) * 20 for number in range(1, 8)]
 
 
 def content(folder: Path) -> bytes:
-    return (folder / FAMILIAR_NAME).read_bytes()
+    return (folder / KNOWN_APPLICATIONS_NAME).read_bytes()
 
 
 def test_what_was_added_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
     """Each once, the one added last at the end; readable by its owner alone."""
-    first = FamiliarApplications.open(tmp_path)
+    first = KnownApplications.open(tmp_path)
     assert content(tmp_path) == HEADER
     for address in (*ADDRESSES[:3], ADDRESSES[0]):
         first.add(address)
     expected = (ADDRESSES[1], ADDRESSES[2], ADDRESSES[0])
-    assert FamiliarApplications.open(tmp_path).addresses() == expected
+    assert KnownApplications.open(tmp_path).addresses() == expected
     assert content(tmp_path) == HEADER + b"".join(expected)
-    assert (tmp_path / FAMILIAR_NAME).stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / KNOWN_APPLICATIONS_NAME).stat().st_mode & 0o777 == 0o600
 
 
 def test_the_file_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many are added while it is open: the oldest go."""
-    monkeypatch.setattr(familiar, "MAX_FAMILIAR", 2)
-    kept = FamiliarApplications.open(tmp_path)
+    monkeypatch.setattr(known_applications, "MAX_KNOWN", 2)
+    kept = KnownApplications.open(tmp_path)
     for address in ADDRESSES:
         kept.add(address)
         assert len(content(tmp_path)) <= len(HEADER) + 4 * 20
@@ -40,8 +40,8 @@ def test_the_file_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("found", [b"", b"rubbish", HEADER[:7], HEADER + b"\x01" * 19, b"\x00" * 4000])
 def test_a_file_that_is_none_counts_for_nothing(tmp_path: Path, found: bytes) -> None:
     """It is begun anew."""
-    (tmp_path / FAMILIAR_NAME).write_bytes(found)
-    kept = FamiliarApplications.open(tmp_path)
+    (tmp_path / KNOWN_APPLICATIONS_NAME).write_bytes(found)
+    kept = KnownApplications.open(tmp_path)
     assert kept.addresses() == ()
     kept.add(ADDRESSES[0])
     assert kept.addresses() == (ADDRESSES[0],)
@@ -51,9 +51,9 @@ def test_a_disk_that_refuses_is_logged_once_and_costs_nothing_else(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The next start knows less."""
-    kept = FamiliarApplications.open(tmp_path)
-    (tmp_path / FAMILIAR_NAME).unlink()
-    (tmp_path / FAMILIAR_NAME).mkdir()
+    kept = KnownApplications.open(tmp_path)
+    (tmp_path / KNOWN_APPLICATIONS_NAME).unlink()
+    (tmp_path / KNOWN_APPLICATIONS_NAME).mkdir()
     with caplog.at_level(logging.WARNING):
         for address in ADDRESSES:
             kept.add(address)

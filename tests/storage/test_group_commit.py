@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from eigenkms.errors import StorageError
-from eigenkms.node.group_commit import GroupCommit
+from eigenkms.storage.group_commit import GroupCommit
 from tests.support.waiting import PATIENCE
 
 

@@ -106,9 +106,9 @@ def _read_log(database: Database) -> tuple[LogHeader, SignedHead]:
 
 
 def _read_end(database: Database, mine: LogHeader) -> tuple[LogHeader, LogHead]:
-    """Header and head.
+    """Return header and head of this operator's log.
 
-    Raises ``BadLogError`` unless it is my log and ends as I signed: what is added stands on all before it.
+    Raises ``BadLogError`` unless the log is this operator's and ends as it signed. Entries are added only to such an end.
     """
     header, signed = _read_log(database)
     if (header.cluster, header.operator, header.key) != (mine.cluster, mine.operator, mine.key):
@@ -120,9 +120,9 @@ def _read_end(database: Database, mine: LogHeader) -> tuple[LogHeader, LogHead]:
 
 
 def check_end(folder: Path, mine: LogHeader) -> None:
-    """Raise ``BadLogError`` if ``AuditLog.open`` would not continue the log in ``folder``.
+    """Raise ``BadLogError`` unless the log in ``folder`` can be continued.
 
-    The folder is not changed.
+    ``AuditLog.open`` makes the same checks. The folder is not changed.
     """
     path = folder / RELEASES_NAME
     if not path.is_file() or not path.stat().st_size:
@@ -148,7 +148,7 @@ def _last(database: Database, header: LogHeader) -> LogHead | None:
 
 
 class AuditLogReader:
-    """A log as it was when it was opened, whatever is added meanwhile."""
+    """A log as it was when it was opened, without entries that are added later."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -178,9 +178,9 @@ class AuditLogReader:
 
 @contextmanager
 def read_releases(folder: Path) -> Iterator[AuditLogReader]:
-    """Open the log in ``folder``, of a node that runs or not. The folder keeps what it has.
+    """Open the log in ``folder`` for reading, while its node runs or not.
 
-    Raises ``StorageError`` where there is none, ``BadLogError`` where it does not say whose it is.
+    The folder is not changed. Raises ``StorageError`` if there is no log, and ``BadLogError`` if it does not name its operator.
     """
     path = folder / RELEASES_NAME
     if not path.is_file():

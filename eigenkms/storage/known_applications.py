@@ -1,8 +1,8 @@
 """The applications that were found on the chain, for the next start of the node.
 
-A node that starts amid a flood of requests for made-up applications recognises the real ones by it. Only the order of waiting
-requests depends on this file (chain/applications). So it is written without ``fsync``, and a malformed one counts as empty.
-It begins with a line of 20 bytes, then each address has its 20, the one found last at the end.
+A node that starts amid a flood of requests for made-up applications recognises the real ones by this file, ``familiar``. Only the
+order of waiting requests depends on it (``chain.applications``). So it is written without ``fsync``, and a malformed one counts as
+empty. It begins with a line of 20 bytes, then each address has its 20, the one found last at the end.
 """
 
 import logging
@@ -15,14 +15,14 @@ from eigenkms.storage.data_dir import storage_error
 
 log = logging.getLogger(__name__)
 
-FAMILIAR_NAME: Final = "familiar"
+KNOWN_APPLICATIONS_NAME: Final = "familiar"
 HEADER: Final = b"eigenkms familiar 1\n"
-MAX_FAMILIAR: Final = 8192
+MAX_KNOWN: Final = 8192
 """Addresses that are kept, and as many that wait for the file to be written anew: 320 KiB at most."""
 _SIZE: Final = len(HEADER)
 
 
-class FamiliarApplications:
+class KnownApplications:
     """The file of one data folder, whose lock the caller holds.
 
     Not safe for several threads at once.
@@ -39,14 +39,14 @@ class FamiliarApplications:
 
         Raises ``StorageError``.
         """
-        found = cls(folder / FAMILIAR_NAME)
+        found = cls(folder / KNOWN_APPLICATIONS_NAME)
         found._write(found.addresses())
         return found
 
     def addresses(self) -> tuple[bytes, ...]:
-        """Return at most ``MAX_FAMILIAR`` addresses, each once, the one found last at the end.
+        """Return at most ``MAX_KNOWN`` addresses of 20 bytes, each once.
 
-        Raises ``StorageError``.
+        The one found last is at the end. Raises ``StorageError``.
         """
         try:
             content = self._path.read_bytes()
@@ -58,7 +58,7 @@ class FamiliarApplications:
             return ()
         last = len(content) - len(content) % _SIZE
         found = [content[i : i + _SIZE] for i in range(_SIZE, last, _SIZE)]
-        return tuple(reversed(tuple(dict.fromkeys(reversed(found)))[:MAX_FAMILIAR]))
+        return tuple(reversed(tuple(dict.fromkeys(reversed(found)))[:MAX_KNOWN]))
 
     def add(self, address: bytes) -> None:
         """Keep an address of 20 bytes.
@@ -68,7 +68,7 @@ class FamiliarApplications:
         if self._is_broken:
             return
         try:
-            if self._length >= 2 * MAX_FAMILIAR:
+            if self._length >= 2 * MAX_KNOWN:
                 self._write(self.addresses())
             self._append(address)
         except StorageError as error:

@@ -20,11 +20,10 @@ from typing import Final, Protocol
 import trio
 
 from eigenkms.attestation.interface import Claims
+from eigenkms.authorisation.pipeline import Grant
+from eigenkms.authorisation.request_slots import busy
 from eigenkms.crypto import bn254
-from eigenkms.node.authorisation.pipeline import Grant
-from eigenkms.node.authorisation.request_slots import busy
-from eigenkms.node.fair_thread import FairThread, NoPlaceError
-from eigenkms.node.group_commit import GroupCommit
+from eigenkms.fair_thread import FairThread, NoPlaceError
 from eigenkms.protocols.records.audit_log import (
     OPEN_METHOD,
     IssuedSignature,
@@ -35,7 +34,8 @@ from eigenkms.protocols.records.audit_log import (
     sign_head,
 )
 from eigenkms.protocols.wire.transcript import Transcript
-from eigenkms.storage.audit_log import AuditLog
+from eigenkms.storage.audit_log_store import AuditLog
+from eigenkms.storage.group_commit import GroupCommit
 from eigenkms.types import AppId, ClusterId, OperatorAddress
 
 UNDER_WAY_OF_ONE: Final = 128
@@ -45,7 +45,7 @@ MAX_UNDER_WAY: Final = 1024
 
 
 class AuditLogWriter(Protocol):
-    """The audit log that entries are appended to (storage/audit_log)."""
+    """The audit log that entries are appended to (``storage.audit_log_store``)."""
 
     @property
     def head(self) -> LogHead: ...

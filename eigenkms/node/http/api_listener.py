@@ -1,4 +1,4 @@
-"""Where the HTTP API listens, and with which certificate."""
+"""The listener of the HTTP API: its address, and its certificate."""
 
 import logging
 from dataclasses import dataclass
@@ -22,7 +22,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class HttpBinding:
-    """Listeners that are open, the URL at which they are reached, and until when their certificate is valid, if they have one."""
+    """Open listeners, with the URL at which clients reach them.
+
+    ``certificate_end`` is the end of their certificate's validity, None without a certificate.
+    """
 
     listeners: list[Listener]
     url: str
@@ -40,7 +43,10 @@ class ApiListener:
     async def serve(
         self, app: App, task_status: trio.TaskStatus[HttpBinding | None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Serve ``app`` until cancelled; started with the binding. Raises ``InputError`` if it cannot listen."""
+        """Serve ``app`` until cancelled.
+
+        Reports the binding to ``task_status``, None if no address is configured. Raises ``InputError`` if it cannot listen.
+        """
         config = self._config
         if config.http.listen is None:
             task_status.started(None)
@@ -75,7 +81,10 @@ class ApiListener:
 
 
 async def bind(address: HttpAddress, tls: TlsFiles | None, *, setting: str = "--http-listen") -> HttpBinding:
-    """Raises ``InputError`` for an address or files that cannot be used; ``setting`` is the one to change."""
+    """Open listeners at ``address``, with TLS if ``tls`` is given.
+
+    Raises ``InputError`` for an address or files that cannot be used. The error asks to change ``setting``.
+    """
     context, end = None, None
     if tls is not None:
         context = await trio.to_thread.run_sync(tls.load)

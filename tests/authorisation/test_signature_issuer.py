@@ -16,12 +16,12 @@ import trio
 import trio.testing
 
 from eigenkms.attestation.interface import AttestationRefusedError, Claims, Container, Image
+from eigenkms.authorisation import signature_issuer
+from eigenkms.authorisation.pipeline import Grant
+from eigenkms.authorisation.signature_issuer import IssueRequest, PartialSignatureIssuer
 from eigenkms.cli.support.output import flatten
 from eigenkms.crypto import sealing
 from eigenkms.errors import StorageError, VerificationError
-from eigenkms.node import issuer
-from eigenkms.node.authorisation.pipeline import Grant
-from eigenkms.node.issuer import IssueRequest, PartialSignatureIssuer
 from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.records.audit_log import Entry, IssuedSignature, LogHead, LogVerifier
@@ -29,9 +29,9 @@ from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.authorisation import Refusal
 from eigenkms.protocols.wire.client_rpc import PartialRequest, open_partial
 from eigenkms.protocols.wire.codec import MalformedError
-from eigenkms.storage.audit_log import AuditLog, Signer, read_releases
+from eigenkms.storage.audit_log_store import AuditLog, Signer, read_releases
 from eigenkms.types import AppId
-from tests.node.authorisation.test_pipeline import APPLICATION
+from tests.authorisation.test_pipeline import APPLICATION
 from tests.node.test_app import running
 from tests.support.fake_network import CLUSTER, FakeNetwork
 from tests.support.hosts import patient_host
@@ -263,7 +263,7 @@ async def test_more_than_fit_are_refused_as_busy(
     releaser: PartialSignatureIssuer, released: IssueRequest, log: SlowLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At once; when the disk has caught up, there is room again."""
-    monkeypatch.setattr(issuer, "MAX_UNDER_WAY", 2)
+    monkeypatch.setattr(signature_issuer, "MAX_UNDER_WAY", 2)
     log.gate.clear()
 
     async def ask() -> None:
@@ -287,7 +287,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 import trio
-from eigenkms.node.issuer import IssueRequest, open_issuer
+from eigenkms.authorisation.signature_issuer import IssueRequest, open_issuer
 from eigenkms.types import AppId
 from tests.support.fake_network import CLUSTER, make_network
 
@@ -352,7 +352,7 @@ async def test_a_node_whose_disk_is_full_answers_nobody_and_ends(
                             timeout=PATIENCE,
                         )
                     )
-                    node.resources.issuer._log._database.execute("PRAGMA max_page_count = 1")  # type: ignore[attr-defined]
+                    node.backing.issuer._log._database.execute("PRAGMA max_page_count = 1")  # type: ignore[attr-defined]
             await trio.sleep_forever()
 
     with a_node(network, 0, tmp_path) as node, trio.fail_after(PATIENCE):

@@ -1,1 +1,0 @@
-"""The decision on a request for a key: policy, evidence and rate limit."""
