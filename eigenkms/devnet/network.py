@@ -17,6 +17,7 @@ import trio
 
 from eigenkms.chain import registration
 from eigenkms.chain.config import Deployment, Finality
+from eigenkms.chain.rpc import JsonRpc
 from eigenkms.chain.transactions import Sender
 from eigenkms.client.settings import ClientSettings
 from eigenkms.devnet.anchor import DevnetAnchor
@@ -134,6 +135,20 @@ class Devnet:
             for index, node in self.nodes.items():
                 nursery.start_soon(stop, index, node)
         return codes
+
+    # -- the chain -------------------------------------------------------------------------------------------
+
+    async def mine_boundary(self) -> int:
+        """Mine up to the next boundary, and return its block number.
+
+        It waits for no operator. Raises ``ChainError``.
+        """
+        interval = self.timing.interval_blocks
+        async with JsonRpc(self.engine.url) as rpc:
+            head = int(str(await rpc.call("eth_blockNumber")), 16)
+            count = interval - head % interval
+            await rpc.call("anvil_mine", hex(count))
+        return head + count
 
     # -- the operator set ------------------------------------------------------------------------------------
 

@@ -138,5 +138,5 @@ async def _open(
             _nursery=await stack.enter_async_context(open_scope()),
         )
         network.write_files()
-        await set_clock(chain, rpc)
+        await set_clock(chain, rpc, on_demand=timing.on_demand)
         yield network

@@ -207,10 +207,15 @@ async def _prepare_anvil(url: str, block_time: float) -> None:
         await rpc.batch([("anvil_setBlockTimestampInterval", (step,)), *funding])
 
 
-async def set_clock(engine: ChainProcess, rpc: "JsonRpc") -> None:
-    """The next block of an anvil that was started ``behind`` has this machine's time."""
+async def set_clock(engine: ChainProcess, rpc: "JsonRpc", *, on_demand: bool) -> None:
+    """Set an anvil that was started ``behind`` to this machine's time.
+
+    The next block has that time. With ``on_demand`` each later block has it too, or a second more than the block before.
+    """
     if engine.name == "anvil":
         await rpc.call("evm_setNextBlockTimestamp", hex(int(time.time())))
+        if on_demand:
+            await rpc.call("anvil_removeBlockTimestampInterval")
 
 
 async def _stop(process: trio.Process) -> None:
