@@ -1,4 +1,7 @@
-"""``eigenkms devnet app``: make applications on the chain of a devnet, publish their releases, start and stop them."""
+"""``eigenkms devnet app``: make applications on the chain of a devnet.
+
+Its verbs also publish their releases, and start and stop them.
+"""
 
 import json
 import re
@@ -37,7 +40,10 @@ def command() -> None:
 
 
 def _with_release(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What a release has, passed on as ``release``; None without --image-digest."""
+    """Add the options of a release, passed on as ``release``.
+
+    It is None without --image-digest.
+    """
 
     @wraps(function)
     def wrapped(
@@ -145,7 +151,10 @@ def _pairs(texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 def _at_desk(
     settings: "Settings", act: "Callable[[ApplicationAdmin], Awaitable[Application]]"
 ) -> Application:
-    """What ``act`` returns on the network of ``settings``; all is closed by then."""
+    """Run ``act`` on the network of ``settings``, and return the application.
+
+    The connections are closed by then.
+    """
 
     async def visit(config: "ChainConfig") -> Application:
         from eigenkms.devnet.applications import open_desk
@@ -217,7 +226,7 @@ def _show(*, settings: "Settings", as_json: bool) -> None:
 
 
 def facts(application: Application) -> dict[str, Any]:
-    """As ``--json`` prints them."""
+    """Return the fields that ``--json`` prints."""
     release = application.release
     found: dict[str, Any] = dict.fromkeys(_RELEASE_FACTS)
     if release is not None:
@@ -257,7 +266,10 @@ _RELEASE_FACTS = (
 
 
 def _print(application: Application, *, as_json: bool) -> None:
-    """For people, only what there is, and a release's own words in a form that commands no terminal."""
+    """Print an application as JSON, or the values that it has as lines.
+
+    A release's own text is escaped, so that it does not control the terminal.
+    """
     shown = facts(application)
     if not as_json:
         shown = {name: _plain(value) for name, value in shown.items() if value is not None}

@@ -150,7 +150,10 @@ class Settings:
         return values if setting.many else values[0]
 
     def require(self, name: str) -> Any:
-        """Return the value as ``get``. Raises ``InputError`` if there is no value and no default."""
+        """Return the value as ``get``.
+
+        Raises ``InputError`` if there is no value and no default.
+        """
         value = self.get(name)
         if value is None or value == ():
             setting = self._table[name]

@@ -3,9 +3,9 @@
 ``-`` is stdout. A name of a descriptor (``/dev/stdout``, ``/dev/fd/3``) is that descriptor as it is open, not the file behind it
 opened again: a pipe, a socket and the end of a log stay what they are.
 
-Any other file appears whole or not at all. It is written under a temporary name in its folder, fsynced and renamed; it is removed
-if anything fails or a signal ends the process. Bytes that went to stdout cannot be taken back; a warning says that they were cut.
-A secret gets mode 0600, even if the file was there before with another mode. Input and output may not be one file.
+Any other file appears whole or not at all. It is written under a temporary name in its folder, fsynced and renamed. It is removed
+if anything fails or a signal ends the process. Bytes on stdout cannot be removed, so a warning says that the output is cut. A
+secret gets mode 0600, even if the file was there before with another mode. Input and output may not be one file.
 """
 
 import fcntl
@@ -150,7 +150,7 @@ class OutputFile:
             except BaseException:
                 signals.hold()
                 Path(file.name).unlink(missing_ok=True)
-                with suppress(OSError):  # what is thrown away need not be flushed
+                with suppress(OSError):  # the file is gone: its last bytes need not be flushed
                     file.close()
                 raise
 

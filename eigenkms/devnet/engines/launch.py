@@ -143,7 +143,10 @@ def _command(name: EngineName, block_time: float, chain_id: int, port: int, behi
 
 
 async def _ready(name: str, process: trio.Process, log_path: Path | None) -> tuple[int, int | None]:
-    """Return the port that the engine says it listens on, and its process id if a guard says it. Both say it in a line."""
+    """Return the port of the engine, and its process id if a guard states it.
+
+    Each is a line of the standard output.
+    """
     assert process.stdout is not None
     said = b""
     with trio.move_on_after(START_SECONDS):
@@ -176,9 +179,9 @@ def _require_free(name: str, port: int) -> None:
 
 @asynccontextmanager
 async def _draining(process: trio.Process, log: int) -> AsyncIterator[None]:
-    """Move the rest of the engine's output to the log, so that it never waits for a reader.
+    """Move the rest of the engine's output to the log.
 
-    An error of the body leaves as itself, not in a group.
+    So the engine never waits for a reader. An error of the body is raised as itself, not in a group.
     """
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
