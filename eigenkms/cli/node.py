@@ -83,11 +83,11 @@ def _account_key(config: NodeConfig, password: str) -> bytes | None:
 def _p2p_key(config: NodeConfig, password: str) -> "PrivateKey":
     from eigenkms.keys.keystores import open_key
 
-    path = config.keys.p2p_keystore or _made(config.p2p_keystore, password)
+    path = config.keys.p2p_keystore or _make_peer_keystore(config.p2p_keystore, password)
     return open_key(path, "p2p", password)
 
 
-def _made(path: Path, password: str) -> Path:
+def _make_peer_keystore(path: Path, password: str) -> Path:
     """Make a p2p keystore at ``path`` if there is none, and return ``path``."""
     import secrets
 

@@ -97,7 +97,7 @@ class ApplicationAdmin:
 
 
 @asynccontextmanager
-async def open_desk(config: ChainConfig) -> AsyncIterator[ApplicationAdmin]:
+async def open_admin(config: ChainConfig) -> AsyncIterator[ApplicationAdmin]:
     """Connect, and read at the latest block.
 
     Raises ``InputError`` if ``config`` names no app controller, ``ChainError`` if it does not fit the chain.

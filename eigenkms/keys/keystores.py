@@ -120,7 +120,7 @@ def open_key(path: Path, kind: str, password: str) -> PrivateKey:
 def open_content(path: Path, content: bytes, kind: str, password: str) -> PrivateKey:
     """Open the content of a keystore file, as ``open_key``. Messages name ``path``."""
     try:
-        secret, claimed = _opened(without_mark(content), kind, password)
+        secret, claimed = _open_secret(without_mark(content), kind, password)
     except InputError as error:
         reason = str(error).removeprefix("open keystore: ")
         raise InputError(f"open keystore {path}: {reason}", hint=error.hint or _HINT) from error
@@ -133,7 +133,7 @@ def open_content(path: Path, content: bytes, kind: str, password: str) -> Privat
     return PrivateKey(kind, secret, public)
 
 
-def _opened(data: bytes, kind: str, password: str) -> tuple[bytes, dict[str, str]]:
+def _open_secret(data: bytes, kind: str, password: str) -> tuple[bytes, dict[str, str]]:
     """Return the secret, and the public values that the file claims, unproven."""
     fields = foreign_keystore.parse(data) or {}
     match foreign_keystore.format_of(fields), kind:
@@ -171,7 +171,7 @@ def claims_bn254(public: Mapping[str, str], g1: bytes, g2: bytes) -> bool:
     return bool(public) and public.items() <= {"g1": g1.hex(), "g2": g2.hex()}.items()
 
 
-def _claimed(read: Callable[[Mapping[str, Any]], bytes], path: Path, fields: Mapping[str, Any]) -> str:
+def _read_claim(read: Callable[[Mapping[str, Any]], bytes], path: Path, fields: Mapping[str, Any]) -> str:
     try:
         return read(fields).hex()
     except InputError as error:
@@ -206,9 +206,9 @@ def parse_metadata(path: Path, content: bytes) -> tuple[str, dict[str, str]]:
         case "geth":
             return "secp256k1", _public_of_geth(fields)
         case "eigenlayer":
-            return "bn254", {"g1": _claimed(foreign_keystore.claimed_g1, path, fields)}
+            return "bn254", {"g1": _read_claim(foreign_keystore.claimed_g1, path, fields)}
         case "devkit":
-            return "bn254", {"g2": _claimed(foreign_keystore.claimed_g2, path, fields)}
+            return "bn254", {"g2": _read_claim(foreign_keystore.claimed_g2, path, fields)}
         case ("eip2335" | "cerberus" | "geth1" | "presale") as found:
             raise InputError(f"read keystore {path}: it is {foreign_keystore.NAMES[found]}", hint=_READ)
     reason = foreign_keystore.nature(content) or "it is no keystore that is known here"

@@ -36,7 +36,7 @@ from eigenkms.storage.rows import StoreIdentity
 from eigenkms.storage.store_reader import has_store, read_store
 from eigenkms.types import Cluster, OperatorAddress, to_hex
 
-SHARE_LOOKS: Final = 20
+SHARE_READS: Final = 20
 """Reads of the store for a share of the newest version: a node decrypts it in the moments after the certificate."""
 
 
@@ -159,12 +159,12 @@ def make_backup(
     *,
     created: int,
     with_share: bool = False,
-    between_looks: Callable[[], None] = pause,
+    between_reads: Callable[[], None] = pause,
 ) -> Backup:
     """Make a backup of the node that ``settings`` describe.
 
     ``password`` opens the keystores and the store. ``created`` is in unix seconds. With ``with_share`` it waits up to 10 s for the
-    share, if the newest version lacks it, and calls ``between_looks`` between two reads. Raises ``InputError`` and
+    share, if the newest version lacks it, and calls ``between_reads`` between two reads. Raises ``InputError`` and
     ``StorageError``.
     """
     identity = identity_of(settings)
@@ -175,7 +175,7 @@ def make_backup(
     row, boundary, share = None, 0, None
     if has_store(folder):
         if with_share:
-            _wait_for_share(folder, between_looks)
+            _wait_for_share(folder, between_reads)
         with read_store(folder) as copy:
             if copy.identity != identity:
                 raise StorageError(
@@ -206,16 +206,16 @@ def make_backup(
     return backup
 
 
-def _wait_for_share(folder: Path, between_looks: Callable[[], None]) -> None:
+def _wait_for_share(folder: Path, between_reads: Callable[[], None]) -> None:
     """Wait until the store has the share of its newest version.
 
-    It gives up after ``SHARE_LOOKS`` reads.
+    It gives up after ``SHARE_READS`` reads.
     """
-    for _ in range(SHARE_LOOKS):
+    for _ in range(SHARE_READS):
         with read_store(folder) as copy:
             if copy.settled is None or copy.has_share(copy.settled):
                 return
-        between_looks()
+        between_reads()
 
 
 def keystore_paths(settings: Settings) -> dict[str, Path]:

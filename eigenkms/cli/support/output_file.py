@@ -26,6 +26,7 @@ from eigenkms.cli.support.output_stream import OutputStream, TerminalOutput, ter
 from eigenkms.cli.support.signals import SignalGuard
 from eigenkms.cli.support.standard_streams import STREAM, closed, descriptor_of, reason_of
 from eigenkms.errors import EigenKmsError, InputError
+from eigenkms.storage.data_dir import sync_folder
 
 if TYPE_CHECKING:
     from eigenkms.client.ciphertexts import Writable
@@ -146,7 +147,7 @@ class OutputFile:
                     self._sync(file)
                     signals.hold()
                     Path(file.name).replace(path)
-                    _sync_folder(path.parent)
+                    sync_folder(path.parent)
             except BaseException:
                 signals.hold()
                 Path(file.name).unlink(missing_ok=True)
@@ -176,11 +177,3 @@ def _umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

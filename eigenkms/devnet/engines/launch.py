@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
@@ -23,6 +24,7 @@ import trio
 
 from eigenkms.config.environment import without_own_secrets
 from eigenkms.devnet.engines.accounts import BALANCE_WEI, PRIVATE_KEYS, address_of
+from eigenkms.devnet.nurseries import background_task
 from eigenkms.errors import ChainError, InputError
 from eigenkms.types import to_hex
 
@@ -109,7 +111,7 @@ async def open_engine(
             url = f"http://127.0.0.1:{listening}"
             if name == "anvil":
                 await _prepare_anvil(url, block_time)
-            async with _draining(process, log.fileno()):
+            async with background_task(partial(_drain, process, log.fileno())):
                 yield ChainProcess(name, url, chain_id, PRIVATE_KEYS, pid or process.pid)
         finally:
             await _stop(process)
@@ -177,25 +179,8 @@ def _require_free(name: str, port: int) -> None:
         ) from None
 
 
-@asynccontextmanager
-async def _draining(process: trio.Process, log: int) -> AsyncIterator[None]:
-    """Move the rest of the engine's output to the log.
-
-    So the engine never waits for a reader. An error of the body is raised as itself, not in a group.
-    """
-    failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_drain, process, log)
-        try:
-            yield
-        except Exception as exc:  # noqa: BLE001 - raised again below
-            failure = exc
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-
-
 async def _drain(process: trio.Process, log: int) -> None:
+    """Move the output of the engine to the log, so that it waits for no reader."""
     assert process.stdout is not None
     async for chunk in process.stdout:
         os.write(log, chunk)
