@@ -1,4 +1,7 @@
-"""All benchmarks, one after another: ``python -m benchmarks``. An hour and a half; leave the machine alone meanwhile."""
+"""All benchmarks, one after another: ``python -m benchmarks``.
+
+They take about 40 minutes. Run nothing else on the machine while they run.
+"""
 
 from benchmarks import crypto_primitives, dealings, network, partials, releases, serving, simulated
 

@@ -1,9 +1,8 @@
-"""How long each cryptographic operation takes, by backend: ``python -m benchmarks.crypto_primitives``.
+"""Times of cryptographic operations: ``python -m benchmarks.crypto_primitives``.
 
-Medians in microseconds of one call in one thread, on whatever machine this is. Every call gets fresh input
-where a cache would otherwise answer (decoded keys and hashed messages are remembered), except where keys
-are said to be known. py_ecc does an operation at least once and at most a few times, so its numbers are
-rough; sets larger than four are left out.
+Medians in microseconds of one call in one thread, for each backend. Decoded keys and hashed messages are cached, so each call gets
+fresh input, unless its row says that keys are known. py_ecc does an operation once or a few times, so its numbers are rough. Sets
+larger than four are left out for it.
 """
 
 import argparse
@@ -30,7 +29,10 @@ MAX_RUNS = 400
 
 @dataclass(frozen=True, slots=True)
 class Primitive:
-    """One row: its name, and a call that takes a number never used before, at most ``runs`` times."""
+    """One row: a name and a call.
+
+    The call gets a number that was never used before. It is made at most ``runs`` times.
+    """
 
     name: str
     call: Callable[[int], object]
@@ -42,7 +44,7 @@ def app(i: int) -> str:
 
 
 def operators(n: int) -> tuple[int, ...]:
-    """Coordinates of full size, as real addresses have them."""
+    """Return ``n`` coordinates of full size, as those of real addresses."""
     return coordinates([OperatorAddress(keccak256(be64(i))[:20]) for i in range(n)])
 
 
@@ -51,7 +53,7 @@ def digest(i: int) -> bytes:
 
 
 def single_operations() -> Iterator[Primitive]:
-    """The groups' own operations, through the backend."""
+    """Yield the operations of the groups, through the backend."""
     curve, bn = backends.bls12381(), backends.bn254()
     k = random_scalar(os.urandom).value
     hashed, bn_hashed = curve.hash_to_g1(b"m", DST), bn.hash_to_g1(digest(0))
@@ -110,7 +112,10 @@ def encryption() -> Iterator[Primitive]:
 
 
 def dealing(n: int) -> Iterator[Primitive]:
-    """What one operator does in a genesis or rotation of n: commitments, combining them, public shares."""
+    """Yield the work of one operator in a genesis or rotation of n.
+
+    It makes commitments, combines them, and computes public shares.
+    """
     t, xs = threshold(n), operators(n)
     polynomials = [Polynomial.random(t, os.urandom) for _ in xs]
     vectors = [polynomial.commitments() for polynomial in polynomials]

@@ -1,4 +1,4 @@
-"""Encrypted dealings of many operators: ``python -m benchmarks.dealings [--operators 7 20 50]``.
+"""Encrypted dealings: ``python -m benchmarks.dealings [--operators 7 20 50]``.
 
 CPU of one thread for what an operator does in a rotation of n operators with t = ⌈2n/3⌉ dealings: making one, verifying one,
 verifying t one by one and as a batch, finding a single liar among them, and decrypting its shares of all t. *Whole* is one
@@ -39,7 +39,7 @@ RUNS = 3
 
 
 def cpu(call: Callable[[], object], runs: int = RUNS) -> float:
-    """Seconds of CPU of one call, the median of some."""
+    """Return the CPU seconds of one call, the median of ``runs``."""
     times = []
     for _ in range(runs):
         begun = time.process_time()
@@ -49,7 +49,10 @@ def cpu(call: Callable[[], object], runs: int = RUNS) -> float:
 
 
 def baseline() -> float:
-    """Seconds of CPU of verifying one partial signature: two pairings and a point decoded."""
+    """Return the CPU seconds of one verification of a partial signature.
+
+    It decodes a point and computes two pairings.
+    """
     share = random_scalar(os.urandom)
     identity, public = identity_v1(app(0)), feldman.public_share_of(share)
     signature = bls.partial_sign(share, identity)
@@ -89,7 +92,7 @@ def session(n: int) -> Session:
 
 
 def with_a_liar(claims: Sequence[DealingClaim]) -> list[DealingClaim]:
-    """The last dealing with a proof that fails."""
+    """Return the dealings, the last one with a proof that fails."""
     *good, last = claims
     answers = last.encrypted.answers
     broken = replace(answers, combined_share=(answers.combined_share + 1) % R)
@@ -97,7 +100,7 @@ def with_a_liar(claims: Sequence[DealingClaim]) -> list[DealingClaim]:
 
 
 def measure(n: int, table: LogarithmTable, unit: float) -> dict[str, str]:
-    """One row: everything of one operator in a rotation."""
+    """Return a row: the work of one operator in a rotation of ``n``."""
     ours, t = session(n), threshold(n)
     claims, recipients = ours.claims, ours.recipients
     dealing = cpu(lambda: deal(context(0), ours.polynomials[0], recipients, os.urandom), 9)
@@ -127,7 +130,9 @@ def measure(n: int, table: LogarithmTable, unit: float) -> dict[str, str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--operators", type=int, nargs="+", default=[7, 20, 50])
     chosen = parser.parse_args(arguments).operators
     begun = time.process_time()

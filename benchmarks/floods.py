@@ -1,4 +1,6 @@
-"""Strangers of every kind at once: ``python -m benchmarks.floods [--minutes 10] [--operators 4] [--each]``.
+"""Strangers of every kind at once: ``python -m benchmarks.floods``.
+
+    python -m benchmarks.floods [--minutes 10] [--operators 4] [--each]
 
 Real node processes with an HTTP API, and ``benchmarks.strangers`` in a process of its own. Those do to each operator what strangers
 can: requests whose answers are not read, forged records of operators, handshakes that are not completed, idle HTTP connections and
@@ -89,7 +91,10 @@ class Ready(NamedTuple):
 
 @dataclass
 class Watch:
-    """Memory and readiness of all operators, looked at once a second. Times are in seconds since it began."""
+    """Samples memory and readiness of all operators once a second.
+
+    Times are in seconds since it began.
+    """
 
     pids: Sequence[int]
     ports: Sequence[int]
@@ -123,7 +128,10 @@ class Watch:
             self.not_ready.append(f"{answer.status_code} {answer.text[:200]}")
 
     def memory(self, part: "Part") -> tuple[float, float]:
-        """The median of its second minute, or of all if it has but one, and the largest of its last."""
+        """Return two figures of a part's memory, in MB.
+
+        They are the median of its second minute, or of all of a shorter part, and the largest of its last minute.
+        """
         early = self._megabytes(part.begun + 60, part.begun + 120) or self._megabytes(part.begun, part.ended)
         return statistics.median(early), max(self._megabytes(part.ended - 60, part.ended))
 
@@ -166,7 +174,10 @@ class Run:
 async def flooded(
     network: Devnet, info: ClusterInfo, ports: Sequence[int], kinds: Iterable[str], done: dict[str, int]
 ) -> AsyncIterator[None]:
-    """The strangers of these kinds are there as long as the context lasts. What they did is added to ``done`` then, by kind."""
+    """Run strangers of these kinds for the length of the context.
+
+    At its end the counts of their acts are added to ``done``, by kind.
+    """
     transcript = info.epoch.transcript
     targets = [
         Target(transcript.cluster.hex(), member.address.hex(), transcript.hash.hex(), member.multiaddr, port)
@@ -194,14 +205,14 @@ async def flooded(
 
 
 async def http_port(node: NodeProcess) -> int:
-    """Where its HTTP API listens, by its log."""
+    """Return the port of a node's HTTP API, from its log."""
     return int((await node.wait_event("http", GENESIS_SECONDS))["url"].rpartition(":")[2])
 
 
 async def measure(
     operators: int, seconds: float, floods: Mapping[str, Iterable[str]]
 ) -> tuple[Watch, list[Part], dict[str, int]]:
-    """A network in quiet, then among the strangers of each part."""
+    """Measure a network in quiet, then among the strangers of each part."""
     async with open_network(None, operators=operators, timing=TIMING, access=ACCESS) as network:
         rounds = BoundaryTracker()
         network.add_listener(rounds.on_event)
@@ -224,7 +235,7 @@ async def measure(
 
 
 def row(watch: Watch, part: Part) -> dict[str, str]:
-    """What is shown of a part."""
+    """Return the row of a part."""
     certified = [each for each in part.rounds if each.is_certified]
     ready = [sample.took for sample in watch.ready if part.begun <= sample.when < part.ended]
     return {
@@ -242,14 +253,14 @@ def row(watch: Watch, part: Part) -> dict[str, str]:
 
 
 def growth(watch: Watch, part: Part) -> Iterator[str]:
-    """Whether memory stayed as it was."""
+    """Yield the fault of memory that grew."""
     before, after = watch.memory(part)
     if after > GROWTH * before:
         yield f"resident memory grew from {before:.0f} to {after:.0f} MB"
 
 
 def faults(part: Part) -> Iterator[str]:
-    """What of the promises did not hold."""
+    """Yield the promises that a part broke."""
     for each in part.rounds:
         if not each.is_certified:
             yield f"the boundary at block {each.block} was not certified"
@@ -258,7 +269,9 @@ def faults(part: Part) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--operators", type=int, default=4)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--each", action="store_true")

@@ -1,10 +1,15 @@
-"""Partial signatures while shares are renewed: ``python -m benchmarks.partials [--operators 20] [--window 6]``.
+"""Partial signatures while shares are renewed: ``python -m benchmarks.partials``.
+
+    python -m benchmarks.partials [--operators 20] [--rotations 2] [--window 6] [--engine anvil]
 
 Real node processes, and a client in this process that requests ``RATE`` partial signatures a second, whether or not the ones before
-were answered. Connections are open, and nothing is shown for the right to the key. A request that overlaps with the time from the
-first operator that saw a boundary until those that are asked hold their new shares is *rotating*; all others are *quiet*. A request
-for a version whose share was erased is repeated for the newest, and counts from then. At the certificate an operator destroys its
-older share, and until it has the new one it refuses. These requests are *refused*, which is counted apart. The longest such time is
+were answered. Connections are open, and nothing is shown for the right to the key. The chain makes blocks on demand. The benchmark
+mines up to a boundary when the last rotation is over and ``QUIET_SECONDS`` have passed.
+
+A rotation begins when the first operator sees the boundary. A request is *rotating* if it overlaps with the time from then until
+the operators that are asked hold their new shares. It is *quiet* if it overlaps with no rotation of any operator. A request for a
+version whose share was erased is repeated for the newest, and counts from then. At the certificate an operator destroys its older
+share, and until it has the new one it refuses. These requests are *refused*, which is counted apart. The longest such time is
 shown, from the nodes' logs.
 
 First all operators are asked in turn, and all processes share all processors. There an answer is slowed down by the rotation of the
@@ -14,6 +19,7 @@ with this process. The others share the rest, and their rotations last longer th
 
 import argparse
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -23,7 +29,7 @@ from typing import NamedTuple
 
 import trio
 
-from benchmarks.network import APP, GENESIS_SECONDS, ROTATIONS, Rotations, usual_window
+from benchmarks.network import APP, Rotations, started_network, usual_window
 from benchmarks.tables import show
 from eigenkms.client.api import Client, open_client
 from eigenkms.client.ciphertexts import NEWEST
@@ -31,9 +37,8 @@ from eigenkms.crypto import sealing
 from eigenkms.devnet.boundary_tracker import BoundaryRecord
 from eigenkms.devnet.load_generator import LatencyStats
 from eigenkms.devnet.network import Devnet
-from eigenkms.devnet.node_config import Timing
 from eigenkms.devnet.operators import DevnetOperator
-from eigenkms.devnet.provisioning import open_network
+from eigenkms.errors import EigenKmsError
 from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
@@ -43,10 +48,19 @@ from eigenkms.types import OperatorAddress
 
 RATE = 20.0
 PATIENCE = 60.0
+ROTATIONS = 2
+"""Each has hundreds of answers: a rotation of 20 operators takes half a minute."""
+REFUSALS = frozenset({"unknown-version", "no-share", "busy"})
+"""The codes of an operator that lacks its share, or still decrypts it."""
+QUIET_SECONDS = 20.0
+"""Before each boundary, in seconds: 400 answers."""
 
 
 class Answer(NamedTuple):
-    """When it was asked for, in unix seconds; the seconds it took, ``None`` if it was a refusal."""
+    """The begin of a request, in unix seconds, and its length.
+
+    ``took`` is in seconds, ``None`` if the request was refused.
+    """
 
     begun: float
     took: float | None
@@ -56,7 +70,10 @@ class Answer(NamedTuple):
 
 
 class PartialsClient:
-    """Asks ``operators`` in turn for partial signatures, each for the version that it showed last."""
+    """Requests partial signatures from ``operators`` in turn.
+
+    Each request is for the newest version that its operator has shown.
+    """
 
     def __init__(self, client: Client, operators: Sequence[OperatorAddress]) -> None:
         self.answers: list[Answer] = []
@@ -66,7 +83,7 @@ class PartialsClient:
         self._private, self._public = sealing.x25519_keypair(os.urandom)
 
     async def connect(self) -> None:
-        """Open the connections, and one answer of each, which is not counted."""
+        """Open the connections, and request an answer of each, which is not counted."""
         await self._client.refresh()
         for operator in self._operators:
             await self._look(operator)
@@ -74,7 +91,7 @@ class PartialsClient:
         self.answers.clear()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Request ``RATE`` signatures a second until cancelled."""
         due = trio.current_time()
         async with trio.open_nursery() as nursery:
             for operator in cycle(self._operators):
@@ -83,7 +100,7 @@ class PartialsClient:
                 await trio.sleep_until(due)
 
     async def _ask(self, operator: OperatorAddress) -> None:
-        """An answer for the newest version that the operator shows, or a refusal of that one."""
+        """Record the operator's answer for its newest version, or its refusal."""
         while True:
             transcript = self._versions[operator].transcript
             answer = await self._answer(operator, transcript)
@@ -103,7 +120,7 @@ class PartialsClient:
                 operator, rpc_methods.PARTIAL, request.encoded, PATIENCE
             )
         except CallRefusedError as refused:
-            if refused.code in {"unknown-version", "no-share"}:
+            if refused.code in REFUSALS:
                 return Answer(begun, None)
             if refused.code == "deadline":  # of the node, under load: as bad as an answer that took so long
                 return Answer(begun, time.perf_counter() - started)
@@ -113,29 +130,39 @@ class PartialsClient:
         return Answer(begun, took)
 
     async def _look(self, operator: OperatorAddress) -> None:
-        """Which version is the newest there; nothing of it is verified."""
+        """Request the newest version of an operator; nothing of it is verified."""
         request = encode_info_request(self._client.transport.cluster, os.urandom(32))
         shown = await self._client.transport.call(operator, rpc_methods.INFO, request, PATIENCE)
         self._versions[operator] = decode_info(shown).epoch
 
 
 class Rotated(NamedTuple):
-    """A rotation, in unix seconds, and the longest that one of those that are asked was without a share."""
+    """A rotation, in unix seconds.
+
+    ``gap`` is the longest time that one of the operators that are asked was without a share, in seconds.
+    """
 
     begun: float
+    held: float
+    """When the last of those that are asked held its share."""
     over: float
+    """When all operators held their shares and had erased the older ones."""
     gap: float
 
 
 def rotated(before: BoundaryRecord, found: BoundaryRecord, asked: Sequence[DevnetOperator]) -> Rotated:
-    """By the logs of those that are asked."""
-    shares = {member.index: found.certified.shares[member.index] for member in asked}
-    gaps = [held - before.certified.erased[index] for index, held in shares.items()]
-    return Rotated(found.seen, max(shares.values()), max(0.0, *gaps))
+    """Return a rotation as the logs of the operators show it."""
+    held, erased = found.certified.shares, before.certified.erased
+    own = {member.index: held[member.index] for member in asked}
+    gaps = [when - erased[index] for index, when in own.items()]
+    return Rotated(found.seen, max(own.values()), max(*held.values(), *erased.values()), max(0.0, *gaps))
 
 
 def set_processors(pid: int, processors: set[int]) -> None:
-    """For all threads of a process; new ones are where the thread is that starts them."""
+    """Bind all threads of a process to processors.
+
+    A new thread is bound as the one that starts it.
+    """
     for thread in Path(f"/proc/{pid}/task").iterdir():
         with suppress(ProcessLookupError):  # it has just ended
             os.sched_setaffinity(int(thread.name), processors)
@@ -143,7 +170,7 @@ def set_processors(pid: int, processors: set[int]) -> None:
 
 @contextmanager
 def own_processor(network: Devnet, asked: DevnetOperator) -> Iterator[None]:
-    """One for the asked operator and this process, the rest for the other operators."""
+    """Give the asked operator and this process a processor, and the others the rest."""
     everywhere = os.sched_getaffinity(0)
     own = {min(everywhere)}
     for index, node in network.nodes.items():
@@ -156,18 +183,23 @@ def own_processor(network: Devnet, asked: DevnetOperator) -> Iterator[None]:
 
 
 async def measure_part(
-    rotations: Rotations, client: Client, asked: Sequence[DevnetOperator], how: str
+    rotations: Rotations, client: Client, asked: Sequence[DevnetOperator], how: str, count: int
 ) -> list[dict[str, str]]:
-    """The answers of these operators in ``ROTATIONS`` rotations and between them."""
+    """Measure ``count`` rotations, and the quiet before each.
+
+    Return the rows of the answers of the ``asked`` operators.
+    """
     partials = PartialsClient(client, [member.address for member in asked])
     await partials.connect()
+    made = list[Rotated]()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(partials.run)
-        made = [rotated(*await rotations.following(), asked) for _ in range(ROTATIONS)]
+        for _ in range(count):
+            await trio.sleep(QUIET_SECONDS)
+            made.append(rotated(*await rotations.following(), asked))
         nursery.cancel_scope.cancel()
-    quiet, rotating = list[Answer](), list[Answer]()
-    for answer in partials.answers:
-        (rotating if any(answer.overlaps(m.begun, m.over) for m in made) else quiet).append(answer)
+    rotating = [a for a in partials.answers if any(a.overlaps(m.begun, m.held) for m in made)]
+    quiet = [a for a in partials.answers if not any(a.overlaps(m.begun, m.over) for m in made)]
     slow, gap = quantile(quiet, 0.99), max(m.gap for m in made)
     return [
         {
@@ -185,36 +217,43 @@ async def measure_part(
 
 
 def quantile(answers: Sequence[Answer], share: float) -> float:
-    """Of the seconds that answers took, without the refusals."""
+    """Return a quantile of the seconds that answers took, without the refusals."""
     return LatencyStats([answer.took for answer in answers if answer.took is not None]).quantile(share)
 
 
-async def measure(operators: int, engine: str, window: float) -> list[dict[str, str]]:
-    """One network, both parts."""
-    timing = Timing(round(20 * window), 1.0, window)
-    async with open_network(None, operators=operators, engine=engine, timing=timing) as network:
-        rotations = Rotations(network)
-        await network.start_all()
-        await network.genesis(GENESIS_SECONDS)
+async def measure(operators: int, options: argparse.Namespace) -> list[dict[str, str]]:
+    """Return the rows of both parts, of one network."""
+    window = options.window or usual_window(operators)
+    async with started_network(operators, options.engine, window) as rotations:
+        network, count = rotations.network, options.rotations
         async with open_client(network.client_settings) as client:
-            await rotations.following()
-            rows = await measure_part(rotations, client, network.members, "all in turn")
+            rows = await measure_part(rotations, client, network.members, "all in turn", count)
             if len(os.sched_getaffinity(0)) > 1:
                 asked = network.members[-1]
+                how = "one, on a processor of its own"
                 with own_processor(network, asked):
-                    rows += await measure_part(rotations, client, [asked], "one, on a processor of its own")
-    return [{"operators": str(operators), **row} for row in rows]
+                    rows += await measure_part(rotations, client, [asked], how, count)
+    return [{"operators": str(operators), "window, s": f"{window:g}", **row} for row in rows]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure, and print a table.
+
+    ``arguments`` are those of the command line by default.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--operators", type=int, default=20)
     parser.add_argument("--engine", default="embedded", choices=["embedded", "anvil"])
     parser.add_argument("--window", type=float, metavar="SECONDS")
+    parser.add_argument("--rotations", type=int, default=ROTATIONS, help="in each of the two parts")
     chosen = parser.parse_args(arguments)
-    window = chosen.window or usual_window(chosen.operators)
-    rows = trio.run(measure, chosen.operators, chosen.engine, window)
-    show(f"partial signatures, {RATE:g} requested a second, window {window:g} s", rows)
+    try:
+        rows = trio.run(measure, chosen.operators, chosen)
+    except EigenKmsError as error:
+        sys.exit(f"error: {error}")
+    show(f"partial signatures, {RATE:g} requested a second", rows)
 
 
 if __name__ == "__main__":

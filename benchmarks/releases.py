@@ -1,4 +1,6 @@
-"""What the release log costs a node: ``python -m benchmarks.releases [--requests 600] [--rounds 5]``.
+"""Cost of the release log: ``python -m benchmarks.releases``.
+
+    python -m benchmarks.releases [--requests 600] [--rounds 5]
 
 One node in this process answers requests for partial signatures, so many at once, with its policy open: no network and no
 evidence, only what every answer needs. *With* the log each answer waits until its entry is on the disk of this folder, *without*
@@ -54,7 +56,7 @@ class Counting:
 
 
 async def measure(node: LocalNode, request: PartialRequest, count: int, at_once: int) -> float:
-    """Answers a second."""
+    """Return the answers a second to ``count`` requests, ``at_once`` at a time."""
     peer, left = PeerKey.generate().peer_id, iter(range(count))
 
     async def ask() -> None:
@@ -119,7 +121,9 @@ def answer(network: FakeNetwork, folder: Path, count: int, rounds: int) -> list[
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--requests", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--dir", type=Path, help="a folder on the disk that is to be measured")

@@ -1,12 +1,14 @@
-"""Rotations one after the other, of engines with real stores: ``python -m benchmarks.rotations [--operators 4 7]``.
+"""Rotations of engines with real stores: ``python -m benchmarks.rotations``.
+
+    python -m benchmarks.rotations [--operators 4 7] [--times N] [--delay SECONDS]
 
 The engines of all operators run in this process, over real curves. A frame or a body reaches the others after ``--delay`` seconds.
 All see the boundary at once. Measured is the time from there until all that are present know the certificate, after which older
 shares are erased, and until all of them have decrypted their new shares.
 
 One process does the work of all operators, and the libraries hold the interpreter's lock, so the processors' part is that of all
-operators together; its CPU time is shown for each operator. The median of ``--times`` rotations is shown; with one operator absent,
-the first one is left out, as the others may still expect it to lead.
+operators together. Its CPU time is divided by the operators. The median of ``--times`` rotations is shown. With one operator
+absent, the first rotation is left out, as the others may still expect it to lead.
 """
 
 import argparse
@@ -69,7 +71,7 @@ class Seat:
         self._send(lambda other: other.engine.submit_body(self.me, name, body))
 
     def version_of(self, session: Session) -> HeldVersion | None:
-        """The certified version that the session made."""
+        """Return the certified version that the session made, if it is here."""
         newest = self.versions.newest
         return newest if newest is not None and newest.epoch.transcript.session == session.id else None
 
@@ -90,7 +92,7 @@ class Seat:
 
 @asynccontextmanager
 async def seated(who: Cast, folder: Path, delay: float) -> AsyncIterator[list[Seat]]:
-    """All operators, with open stores."""
+    """Open the stores and engines of all operators."""
     stores: list[Store] = []
     table = LogarithmTable()
     keys = {address: key.g2 for address, key in who.keys.items()}
@@ -125,7 +127,10 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def one_session(seats: Sequence[Seat], session: Session, *, may_found: bool = False) -> Taken:
-    """Seconds until all know the certificate, and until all hold their shares; CPU until then, for each."""
+    """Run a session, and return its seconds.
+
+    They end when all know the certificate, and when all hold their shares. The CPU until then is that of one operator.
+    """
     begun, cpu = trio.current_time(), time.process_time()
 
     async def see(seat: Seat) -> None:
@@ -186,7 +191,9 @@ async def measure(n: int, delay: float, times: int) -> list[dict[str, str]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--operators", type=int, nargs="+", default=[4, 7])
     parser.add_argument("--delay", type=float, default=0.05)
     parser.add_argument("--times", type=int, default=3)

@@ -1,9 +1,9 @@
-"""How many partial signatures a node gives: ``python -m benchmarks.serving [--requests 600] [--at-once 1 16]``.
+"""Partial signatures a second: ``python -m benchmarks.serving [--at-once 1 16]``.
 
-One node, with its release log, in this process; who asks is another process, over real sockets of this machine, without TLS for
-HTTP. Each request has evidence of its own, made before the clock runs: none (policy open), a token of the method ``gcp`` from an
-issuer of this process, or a signature of the creator (``ecdsa``). Both processes share the machine's cores. The limits of one
-client are lifted.
+One node runs in this process, with its release log. Another process sends ``--requests`` over real sockets of this machine, without
+TLS for HTTP. Each request has evidence of its own, made before the clock runs: none (policy open), a token of the method ``gcp``
+from an issuer of this process, or a signature of the creator (``ecdsa``). Both processes share the machine's cores. The limits of
+one client are lifted.
 """
 
 import argparse
@@ -29,7 +29,10 @@ METHODS = ("open", "gcp", "ecdsa")
 
 
 async def ask_http(url: str, requests: Iterator[bytes], took: list[float]) -> None:
-    """One connection; raises unless each answer is 200."""
+    """Send requests over one connection.
+
+    Raises if an answer is not 200.
+    """
     stream = await trio.open_tcp_stream("127.0.0.1", int(url.rpartition(":")[2]))
     async with stream:
         for request in requests:
@@ -48,7 +51,7 @@ async def ask_http(url: str, requests: Iterator[bytes], took: list[float]) -> No
 
 
 async def load(where: str, requests: list[bytes], at_once: int) -> dict[str, float]:
-    """Requests a second, and the seconds that the median and the slowest hundredth took."""
+    """Return requests a second, and the seconds of the median and the 99th percentile."""
     from eigenkms.p2p.host import open_host
     from eigenkms.p2p.identity import PeerKey, parse_address
     from eigenkms.protocols.wire import rpc_methods
@@ -89,7 +92,7 @@ async def load(where: str, requests: list[bytes], at_once: int) -> dict[str, flo
 
 @asynccontextmanager
 async def a_serving_node(folder: Path, method: str) -> AsyncIterator[tuple[Any, Any, str]]:
-    """(node, network, libp2p address)."""
+    """Run a node. The context has the node, its network and its libp2p address."""
     from eigenkms.authorisation.factory import open_authoriser
     from eigenkms.authorisation.policy import Policy
     from eigenkms.p2p.host import open_host
@@ -188,7 +191,7 @@ async def measure(folder: Path, count: int, at_once: Sequence[int]) -> list[dict
 async def measured(
     transport: str, method: str, at_once: int, where: str, requests: list[bytes]
 ) -> dict[str, str]:
-    """A row of the table."""
+    """Return a row of the table."""
     job = json.dumps([where, [request.hex() for request in requests], at_once])
     command = [sys.executable, "-m", "benchmarks.serving", "--load"]
     used = time.process_time()
@@ -206,7 +209,9 @@ async def measured(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--requests", type=int, default=600)
     parser.add_argument("--at-once", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--load", action="store_true", help=argparse.SUPPRESS)

@@ -1,12 +1,14 @@
-"""One rotation of many operators, on the real curves: ``python -m benchmarks.simulated [--operators 7 20 50 64]``.
+"""A rotation of many operators: ``python -m benchmarks.simulated``.
 
-The protocol machines of all operators run in one process over the simulator's virtual network (tests/sim), in peace: no loss, no
-liars, the holders of the source are the recipients. They begin with a version that a dealer made, so that only the rotation is
-measured: from the boundary until everybody holds its new share.
+    python -m benchmarks.simulated [--operators 7 20 50 64]
+
+The protocol machines of all operators run in one process on the real curves, over the simulator's virtual network (tests/sim).
+There is no loss and no liar, and the holders of the source are the recipients. They begin with a version that a dealer made, so
+that only the rotation is measured: from the boundary until everybody holds its new share.
 
 *CPU* is that of the machines and the curves, divided by the operators. The simulator verifies a dealing, and the signature of a
-frame, once for all who receive it; what one node needs for those that reach it, in batches as the node does it, is measured apart
-and added. *Bytes* are those of the different frames and bodies that one operator makes, and of those that reach it; gossip brings
+frame, once for all who receive it. The cost of those that reach one node, in batches as the node verifies them, is measured apart
+and added. *Bytes* are those of the different frames and bodies that one operator makes, and of those that reach it. Gossip brings
 some of them more than once.
 
 *Delays* is the time from the boundary until the last operator has the certificate, divided by the time that a message takes. It is
@@ -50,7 +52,10 @@ class Unjudged:
 
 
 class FoundedWorld(World):
-    """A world without laws. All operators hold shares of one version, which lists their keys. Its dealer is forgotten."""
+    """A world without laws, in which all operators hold shares of one version.
+
+    The version lists their keys. Its dealer is forgotten.
+    """
 
     def __init__(self, n: int, **settings: Any) -> None:
         super().__init__(n, seed=n, **settings)
@@ -65,11 +70,14 @@ class FoundedWorld(World):
             node.up()
 
     def trace(self, *_: Any) -> None:
-        """Nobody reads it."""
+        """Drop a line, as nobody reads the story."""
 
 
 class Counted(FoundedWorld):
-    """Keeps what one operator makes and what reaches it, each thing once, and the dealings that it verifies."""
+    """Keeps the messages that one operator makes and receives, each once.
+
+    It also keeps the dealings that the operator verifies.
+    """
 
     def __init__(self, n: int) -> None:
         super().__init__(n, faults=Faults(max_delay=0.02, sync_seconds=1.0))
@@ -118,7 +126,7 @@ class Counted(FoundedWorld):
         return time.process_time() - begun
 
     def verifying_frames(self) -> float:
-        """CPU seconds that verifying all frames that reached one operator takes, in batches."""
+        """Return the CPU seconds of verifying one operator's frames, in batches."""
         frames = [decode_frame(data) for data in sorted(self.frames)]
         begun = time.process_time()
         for first in range(0, len(frames), MAX_BATCH):
@@ -128,7 +136,10 @@ class Counted(FoundedWorld):
 
 
 def count_delays(operators: int, absent: int = 0) -> float:
-    """Message delays from a boundary to the certificate at the last of those that are present."""
+    """Return the message delays from a boundary to the last certificate.
+
+    That is the certificate at the last operator that is present.
+    """
     with toy_crypto():
         faults = Faults(min_delay=DELAY, max_delay=DELAY)
         world = FoundedWorld(operators, faults=faults, window_ms=DELAY_WINDOW_MS, grace=DELAY, cpu=0.0)
@@ -141,7 +152,10 @@ def count_delays(operators: int, absent: int = 0) -> float:
 
 
 def rotate(world: World, present: Sequence[Node]) -> float:
-    """Seconds of virtual time until all that are present have the certificate. They hold their shares when this returns."""
+    """Rotate, and return the virtual seconds until all present have the certificate.
+
+    They hold their shares when this returns.
+    """
     session, begun = world.next_boundary(spread=0.0), world.now
 
     def versions() -> Iterator[StoredVersion | None]:
@@ -157,7 +171,7 @@ def rotate(world: World, present: Sequence[Node]) -> float:
 
 
 def measure(operators: int) -> dict[str, str]:
-    """One rotation."""
+    """Return the row of one rotation."""
     logarithms(bls12381().name)  # made once in a process
     world = Counted(operators)
     begun = time.process_time()
@@ -182,7 +196,9 @@ def measure(operators: int) -> dict[str, str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--operators", type=int, nargs="+", default=[7, 20, 50, 64])
     rows = [measure(operators) for operators in parser.parse_args(arguments).operators]
     show("one rotation in the simulator, real curves", rows)

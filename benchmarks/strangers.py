@@ -1,5 +1,7 @@
-"""The strangers of ``benchmarks.floods``: a process of their own, which reads a ``Target`` as JSON from each line of its input.
-Its arguments are ``KINDS`` of strangers. When it is told to end, it prints as JSON how often each kind did what it does.
+"""The strangers of ``benchmarks.floods``, as a process of their own.
+
+The process reads a ``Target`` as JSON from each line of its input. Its arguments are ``KINDS`` of strangers. At its end it prints
+the acts of each kind, counted, as JSON.
 
 Each stranger does one thing to one operator for as long as the process runs, from an address in 127.0.0.0/8 that no operator and
 no honest client has. If the operator ends its connection, it comes back after a moment. Before anything is sent, at most 100
@@ -61,12 +63,15 @@ PIECE_BYTES: Final = 1 << 16
 
 
 DONE: Final = Counter[str]()
-"""What the strangers did, by kind."""
+"""The acts of the strangers, counted by kind."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """An operator: in hex its cluster, its address and the hash of a transcript; its multiaddr, and the port of its HTTP API."""
+    """An operator to attack.
+
+    Cluster, address and the hash of a transcript are hex. It has a multiaddr, and the port of its HTTP API.
+    """
 
     cluster: str
     operator: str
@@ -101,7 +106,7 @@ async def stall(target: Target, source: str) -> None:
 
 
 async def forge(target: Target, source: str) -> None:
-    """Show a record in the operator's name, signed with a key of nobody's, again and again."""
+    """Send records in the operator's name, signed with a key of nobody, without end."""
     key = PeerKey.generate()
     forged = build_peer_record(
         KeyPair.from_secret(int.from_bytes(os.urandom(31), "big")),
@@ -129,7 +134,10 @@ async def invent(target: Target, source: str) -> None:
 
 
 async def _ask(peer: RawPeer, kind: str, method: str, body: Callable[[], bytes]) -> None:
-    """One request after the other, each when the one before was answered, until the stream is given up."""
+    """Send one request after the other until the stream ends.
+
+    Each follows the answer to the one before.
+    """
     stream = await peer.open(rpc_methods.CLIENT_PROTOCOL)
     for number in count(1):
         await peer.data(stream, framing.encode(framing.RequestFrame(number, method, body())))
@@ -153,7 +161,7 @@ async def hold(target: Target, source: str) -> None:
 
 
 async def upload(target: Target, source: str) -> None:
-    """A body that lacks its last byte."""
+    """Send a body that lacks its last byte."""
     async with await _connect(target, source) as stream:
         head = "POST /secrets HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
         await stream.send_all((head % MAX_SECRETS_BODY).encode())
@@ -168,7 +176,7 @@ async def _connect(target: Target, source: str) -> trio.SocketStream:
 
 
 async def begin_handshakes(target: Target, _source: str) -> None:
-    """From all sources in turn, without end."""
+    """Begin handshakes from all sources in turn, without end."""
     due = trio.current_time()
     async with trio.open_nursery() as nursery:
         for source in cycle(SOURCES):
@@ -178,7 +186,7 @@ async def begin_handshakes(target: Target, _source: str) -> None:
 
 
 async def begin_handshake(target: Target, source: str) -> None:
-    """A first message, and nothing when it is answered."""
+    """Send the first message of a handshake, and nothing after its answer."""
     with trio.move_on_after(HANDSHAKE_SECONDS):
         async with await connect(target.peer, source) as stream:
             await stream.send_all(NOISE_HELLO)
@@ -188,7 +196,10 @@ async def begin_handshake(target: Target, source: str) -> None:
 
 
 async def _once(stranger: Stranger, target: Target, source: str) -> None:
-    """The others go on, whatever an operator does to a stranger, and by whichever exception of a library it learns of that."""
+    """Run a stranger once, and ignore its failure.
+
+    An operator may end its connection in many ways, and the libraries raise many exceptions. The other strangers go on.
+    """
     try:
         await stranger(target, source)
     except* Exception:  # noqa: BLE001 - but for a cancellation, which may be beside it
@@ -209,7 +220,7 @@ KINDS: Final[Mapping[str, tuple[Stranger, int]]] = {
     "upload": (upload, UPLOADS * len(SOURCES)),
     "handshake": (begin_handshakes, 1),
 }
-"""What is done to each operator, and in how many tasks."""
+"""By kind, the act on each operator, and the number of its tasks."""
 
 
 async def run(targets: list[Target], kinds: Sequence[str]) -> None:

@@ -1,4 +1,6 @@
-"""A large file through the real command line: ``python -m benchmarks.streaming [--mib 1024] [--runs 3] [--dir FOLDER]``.
+"""A large file through the command line: ``python -m benchmarks.streaming``.
+
+    python -m benchmarks.streaming [--mib 1024] [--runs 3] [--dir FOLDER]
 
 Four node processes on this machine, and ``eigenkms encrypt`` and ``decrypt`` as anybody runs them, in processes of their own that
 read a file and write to /dev/null, or to a file where ``-o`` is named, which is on the disk when the command ends. Of several runs
@@ -62,7 +64,10 @@ with open(sys.argv[2], "rb") as source, open(sys.argv[3], "wb") as sink:
 
 @dataclass(frozen=True)
 class Row:
-    """``command`` is for bash, in a folder with the large files; ``empty`` the same with inputs of nothing."""
+    """A command for bash, which runs in a folder with the large files.
+
+    ``empty`` is the same command with empty inputs.
+    """
 
     name: str
     command: str
@@ -93,7 +98,7 @@ def rows(config: Path) -> Iterator[Row]:
 
 
 def prepare(folder: Path, config: Path, size: int) -> None:
-    """``plain`` and what is made of it, in all forms, and of nothing."""
+    """Write the file ``plain`` and an empty one, and encrypt both in all forms."""
     with (folder / "plain").open("wb") as file:
         for number in range(size // _BLOCK):
             file.write(hashlib.shake_128(number.to_bytes(8, "big")).digest(_BLOCK))
@@ -107,7 +112,7 @@ def prepare(folder: Path, config: Path, size: int) -> None:
 
 
 def run(folder: Path, command: str) -> tuple[float, float]:
-    """(seconds, peak resident MB of the largest process)."""
+    """Run a command, and return its seconds and the peak MB of its largest process."""
     said = subprocess.run(
         [sys.executable, "-S", "-c", _RUNNER, command],
         cwd=folder,
@@ -120,7 +125,7 @@ def run(folder: Path, command: str) -> tuple[float, float]:
 
 
 def check_exact(folder: Path, pipeline: Row) -> None:
-    """What comes out of the pipe is what went in."""
+    """Check that the output of the pipe is its input."""
     run(folder, pipeline.command.replace(">/dev/null", "> out"))
     digests = []
     for name in ("plain", "out"):
@@ -159,7 +164,9 @@ async def measure_all(folder: Path, size: int, runs: int) -> list[list[str]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--mib", type=int, default=1024, help="size of the file in MiB")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument(

@@ -10,7 +10,7 @@ WIDTH = 250
 
 
 def show(title: str, rows: Sequence[dict[str, str]]) -> None:
-    """Rows of one shape, with their names as heads of the columns."""
+    """Print rows of one shape, with their names as heads of the columns."""
     table = Table(title=title)
     for name in rows[0]:
         table.add_column(name, justify="right")

@@ -82,8 +82,8 @@ def _facts(backup: "Backup") -> dict[str, Any]:
 def _create(*, output: str, with_share: bool, settings: "Settings", as_json: bool) -> None:
     """Write keystores and configuration to an encrypted file.
 
-    The node may run. The keystores stay under their own password inside the file; store both passwords apart from it. With
-    --with-share the file is as secret as the node's disk until the next version; destroy it afterwards.
+    The node may run. The keystores stay under their own password inside the file. Store both passwords apart from it. With
+    --with-share the file is as secret as the node's disk until the next version. Destroy it afterwards.
     """
     import secrets
 

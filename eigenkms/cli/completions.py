@@ -24,7 +24,7 @@ def command(shell: str) -> None:
 
 
 def script(shell: str) -> str:
-    """What bash, zsh or fish has to load."""
+    """Return the script that bash, zsh or fish must load."""
     kind = get_completion_class(shell)
     assert kind is not None, "click knows these three"
     return kind(cli, {}, "eigenkms", COMPLETE_VARIABLE).source()

@@ -1,4 +1,7 @@
-"""``eigenkms config``: a configuration file with everything explained, and a look at one before a node starts with it."""
+"""``eigenkms config``: write an explained configuration file, and check one.
+
+Both work without a node and without the network.
+"""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""``eigenkms decrypt``: asks a quorum of operators for partial signatures and combines them."""
+"""``eigenkms decrypt``: request partial signatures of a quorum, and combine them."""
 
 from typing import TYPE_CHECKING
 
@@ -26,8 +26,8 @@ def command(*, file: str | None, output: str | None, exact: bool, settings: "Set
     """Decrypt a file with a quorum of operators.
 
     Reads FILE or stdin, binary or armored. With -o the output file appears only if all of it is verified. On stdout each piece is
-    verified before it is written, so check the exit code before you use it. Exit code 2: too few operators answered; 3: they
-    refused; 4: wrong application or cluster, or a changed ciphertext.
+    verified before it is written, so check the exit code before you use it. Exit codes: 2 if too few operators answered, 3 if
+    they refused, 4 for a wrong application or cluster, or a changed ciphertext.
     """
     from eigenkms.client.ciphertexts import open_ciphertext
 

@@ -88,7 +88,7 @@ def _shape(settings: "Settings") -> tuple[int, str, Path | None]:
 
 
 def _timing(settings: "Settings", default: "Timing | None" = None) -> "Timing":
-    """What the settings say, and for the rest the default of the verb."""
+    """Return the timing that the settings choose, and ``default`` for the rest."""
     from eigenkms.devnet.node_config import Timing
 
     names = ("interval_blocks", "block_seconds", "window_seconds")
@@ -97,7 +97,10 @@ def _timing(settings: "Settings", default: "Timing | None" = None) -> "Timing":
 
 
 def _access(settings: "Settings") -> "Access":
-    """Who gets keys. Raises InputError for an attestation that the nodes would refuse to start with."""
+    """Return the policy of the nodes and their methods of attestation.
+
+    Raises InputError for settings with which a node would not start.
+    """
     from eigenkms.devnet.node_config import Access
 
     if settings.get("devnet_policy") == "open":
@@ -141,7 +144,10 @@ def _down(*, settings: "Settings") -> None:
 
 
 def _running(settings: "Settings") -> "Settings":
-    """The settings of the network in ``--dir``, or those of ``--config``. Raises InputError."""
+    """Return the settings of the network in ``--dir``, or those of ``--config``.
+
+    Raises InputError.
+    """
     folder: Path | None = settings.get("devnet_dir")
     if folder is None:
         return settings

@@ -1,4 +1,7 @@
-"""``eigenkms devnet app``: make applications on the chain of a devnet, publish their releases, start and stop them."""
+"""``eigenkms devnet app``: make applications on the chain of a devnet.
+
+Its verbs also publish their releases, and start and stop them.
+"""
 
 import json
 import re
@@ -37,7 +40,10 @@ def command() -> None:
 
 
 def _with_release(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What a release has, passed on as ``release``; None without --image-digest."""
+    """Add the options of a release, passed on as ``release``.
+
+    It is None without --image-digest.
+    """
 
     @wraps(function)
     def wrapped(
@@ -142,16 +148,19 @@ def _pairs(texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def _at_desk(
+def _administer(
     settings: "Settings", act: "Callable[[ApplicationAdmin], Awaitable[Application]]"
 ) -> Application:
-    """What ``act`` returns on the network of ``settings``; all is closed by then."""
+    """Run ``act`` on the network of ``settings``, and return the application.
+
+    The connections are closed by then.
+    """
 
     async def visit(config: "ChainConfig") -> Application:
-        from eigenkms.devnet.applications import open_desk
+        from eigenkms.devnet.applications import open_admin
 
-        async with open_desk(config) as desk:
-            return await act(desk)
+        async with open_admin(config) as admin:
+            return await act(admin)
 
     return client_runner.run(visit, client_runner.client_settings(settings))
 
@@ -167,7 +176,7 @@ def _create(*, release: AppRelease | None, settings: "Settings", as_json: bool) 
     secrets can be encrypted for the id first.
     """
     key = creator_key(settings, "create an application")
-    made = _at_desk(settings, lambda desk: desk.create(key, release))
+    made = _administer(settings, lambda admin: admin.create(key, release))
     if as_json:
         _print(made, as_json=True)
     else:
@@ -191,7 +200,7 @@ def _release(*, release: AppRelease | None, settings: "Settings", as_json: bool)
         raise InputError("read the release: the digest of its image is not given", hint="give --image-digest")
     app_id = client_runner.checked_app_id(settings)
     key = creator_key(settings, "publish a release")
-    _print(_at_desk(settings, lambda desk: desk.release(app_id, key, release)), as_json=as_json)
+    _print(_administer(settings, lambda admin: admin.release(app_id, key, release)), as_json=as_json)
 
 
 def _status_verb(change: str, text: str, *, by_creator: bool) -> click.Command:
@@ -201,7 +210,7 @@ def _status_verb(change: str, text: str, *, by_creator: bool) -> click.Command:
     def declared(*, settings: "Settings", as_json: bool) -> None:
         app_id = client_runner.checked_app_id(settings)
         key = creator_key(settings, f"{change} application {app_id}") if by_creator else None
-        _print(_at_desk(settings, lambda desk: desk.change(app_id, key, change)), as_json=as_json)
+        _print(_administer(settings, lambda admin: admin.change(app_id, key, change)), as_json=as_json)
 
     declared.help = text
     return declared
@@ -213,11 +222,11 @@ def _status_verb(change: str, text: str, *, by_creator: bool) -> click.Command:
 def _show(*, settings: "Settings", as_json: bool) -> None:
     """Show an application: creator, status and release."""
     app_id = client_runner.checked_app_id(settings)
-    _print(_at_desk(settings, lambda desk: desk.show(app_id)), as_json=as_json)
+    _print(_administer(settings, lambda admin: admin.show(app_id)), as_json=as_json)
 
 
 def facts(application: Application) -> dict[str, Any]:
-    """As ``--json`` prints them."""
+    """Return the fields that ``--json`` prints."""
     release = application.release
     found: dict[str, Any] = dict.fromkeys(_RELEASE_FACTS)
     if release is not None:
@@ -257,7 +266,10 @@ _RELEASE_FACTS = (
 
 
 def _print(application: Application, *, as_json: bool) -> None:
-    """For people, only what there is, and a release's own words in a form that commands no terminal."""
+    """Print an application as JSON, or the values that it has as lines.
+
+    A release's own text is escaped, so that it does not control the terminal.
+    """
     shown = facts(application)
     if not as_json:
         shown = {name: _plain(value) for name, value in shown.items() if value is not None}

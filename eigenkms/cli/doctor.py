@@ -38,9 +38,9 @@ def command(
 ) -> None:
     """Check whether a node can run here, and advise fixes.
 
-    Run it before the first start or while the node runs; it changes nothing. With the password it also opens the keystores and asks
-    other operators to dial this node. Exit code 0: no finding; 1: a finding or warning on this machine; 2: the RPC or the network
-    is unavailable.
+    Run it before the first start or while the node runs. It changes nothing. With the password it also opens the keystores and
+    requests a dial-back from other operators. Exit codes: 0 without a finding, 1 for a finding or warning on this machine, 2 if the
+    RPC or the network is unavailable.
     """
     from eigenkms.maintenance.doctor.checks import exit_code
 

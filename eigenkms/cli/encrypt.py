@@ -62,7 +62,10 @@ def command(
 
 
 def _version(given: str | None, settings: "Settings") -> int:
-    """As given, else the newest that the settings suffice for."""
+    """Return the version of the format.
+
+    It is ``given``, or the newest that the settings suffice for.
+    """
     known = client_runner.cluster(settings) is not None
     if given == "2" and not known:
         raise InputError(
@@ -129,7 +132,10 @@ def _usable(master_key: bytes) -> Iterator[None]:
 
 
 def _master_key(settings: "Settings") -> bytes:
-    """As given, else as pinned on this machine, else the network's, verified and from then on pinned."""
+    """Return the master public key, 48 bytes.
+
+    It is the one that is set, else the one pinned on this machine, else the network's, which is verified and then pinned.
+    """
     known: bytes | None = settings.get("mpk") or client_runner.pinned_key(settings)
     if known is not None:
         return known

@@ -1,4 +1,7 @@
-"""``eigenkms exec``: becomes another program, which has the application's secrets in its environment."""
+"""``eigenkms exec``: run a program with the application's secrets.
+
+The process becomes the program, which has the secrets in its environment.
+"""
 
 import errno
 import os
@@ -44,7 +47,10 @@ def command(*, command: tuple[str, ...], only: tuple[str, ...], exact: bool, set
 
 
 def choose(secrets: Mapping[str, str], only: Sequence[str]) -> dict[str, str]:
-    """All, or those named. InputError for a name that is not there."""
+    """Return the secrets named by ``only``, or all if it is empty.
+
+    Raises InputError for a name that is missing.
+    """
     for name in only:
         if name not in secrets:
             raise InputError(

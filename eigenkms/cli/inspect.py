@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def command(*, file: str | None, as_json: bool) -> None:
     """Show the format, version and sizes of a ciphertext.
 
-    Reads FILE or stdin to its end; no key is needed. Version 2 names its cluster; neither version names the application. The values
+    Reads FILE or stdin to its end, without a key. Version 2 names its cluster. Neither version names the application. The values
     are not authenticated: only decryption does that.
     """
     from eigenkms.client.ciphertexts import open_ciphertext

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from eigenkms.keys.keystores import PrivateKey
 
 KINDS = {"bn254": "bn254", "ecdsa": "secp256k1", "p2p": "p2p"}
-"""What the verb calls a kind, and what the keystore does."""
+"""The kind of a key: its name at the command line, and that in a keystore."""
 
 
 @click.group("keys")

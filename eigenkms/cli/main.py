@@ -1,4 +1,4 @@
-"""The ``eigenkms`` command: its verbs, each imported when it runs, and the one place where errors end.
+"""The ``eigenkms`` command: its verbs, and the one place where errors end.
 
 ``--help`` and ``version`` start without the network stack. A verb's module is imported when the verb runs, and heavy libraries
 inside its function.
@@ -118,7 +118,10 @@ def cli() -> None:
 
 
 def wants_debug(args: Sequence[str]) -> bool:
-    """``--debug`` before or after the verb, but not in what follows ``--``."""
+    """Return whether ``--debug`` is given, before or after the verb.
+
+    An argument after ``--`` does not count.
+    """
     own = args[: args.index("--")] if "--" in args else args
     return "--debug" in own or os.environ.get("EIGENKMS_DEBUG", "") not in ("", "0", "false", "no")
 

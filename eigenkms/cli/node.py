@@ -1,4 +1,4 @@
-"""``eigenkms node``: settings and keys for a node, which then runs until a signal stops it."""
+"""``eigenkms node``: read settings and keys, and run a node until a signal."""
 
 import logging
 import os
@@ -55,7 +55,10 @@ def _load_keys(config: NodeConfig, password: str) -> "NodeKeys":
 
 
 def _account_key(config: NodeConfig, password: str) -> bytes | None:
-    """The key of the operator's own account, where it anchors. Raises InputError for that of another account."""
+    """Return the secret key of the operator's account, 32 bytes, if it anchors.
+
+    Raises InputError if the keystore has the key of another account.
+    """
     path = config.anchor.account_keystore
     if path is None:
         return None
@@ -80,12 +83,12 @@ def _account_key(config: NodeConfig, password: str) -> bytes | None:
 def _p2p_key(config: NodeConfig, password: str) -> "PrivateKey":
     from eigenkms.keys.keystores import open_key
 
-    path = config.keys.p2p_keystore or _made(config.p2p_keystore, password)
+    path = config.keys.p2p_keystore or _make_peer_keystore(config.p2p_keystore, password)
     return open_key(path, "p2p", password)
 
 
-def _made(path: Path, password: str) -> Path:
-    """The keystore at ``path``, made where there is none."""
+def _make_peer_keystore(path: Path, password: str) -> Path:
+    """Make a p2p keystore at ``path`` if there is none, and return ``path``."""
     import secrets
 
     from eigenkms.cli.support.output_file import OutputFile

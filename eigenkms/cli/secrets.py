@@ -1,4 +1,4 @@
-"""``eigenkms secrets``: the environment of an application's release, for people and scripts."""
+"""``eigenkms secrets``: print the environment of an application's release."""
 
 import json
 import re
@@ -36,8 +36,8 @@ def command() -> None:
 def _get(*, name: str | None, output: str | None, as_json: bool, exact: bool, settings: "Settings") -> None:
     """Print one secret, or all as NAME=VALUE lines.
 
-    The secrets are the environment of the application's confirmed release; encrypted values override public ones. NAME's value is
-    printed as it is; all are quoted for a shell. Control characters are not written to a terminal.
+    The secrets are the environment of the application's confirmed release. Encrypted values override public ones. The value of NAME
+    is printed unquoted, all of them are quoted for a shell. Control characters are not written to a terminal.
     """
     app_id = client_runner.checked_app_id(settings, exact=exact)
     sink = OutputFile(output, secret=True)
@@ -50,7 +50,10 @@ def _get(*, name: str | None, output: str | None, as_json: bool, exact: bool, se
 
 
 def render(secrets: Mapping[str, str], name: str | None, *, as_json: bool) -> str:
-    """The value of ``name``, or a line for each. Raises InputError for a name that a shell would take for something else."""
+    """Return the value of ``name``, or a line for each secret.
+
+    Raises InputError if a name of a line is no variable name of a shell.
+    """
     if as_json:
         return json.dumps(dict(secrets), indent=2) + "\n"
     if name is not None:

@@ -39,7 +39,7 @@ _COLUMNS: Final = (
 def command(ctx: click.Context, *, settings: "Settings", as_json: bool) -> None:
     """Report whether the network can serve keys.
 
-    Exit code 0: healthy; 1: degraded; 2: it cannot serve.
+    Exit codes: 0 if it is healthy, 1 if it is degraded, 2 if it cannot serve.
     """
     needed = client_runner.client_settings(settings)
     from eigenkms.client.network_status import NetworkHealth, fetch_status

@@ -1,11 +1,8 @@
-"""Settings: one table, and four places a value may come from.
+"""Settings: one table, and the places that a value may come from.
 
-Flag, environment variable, file, default.
-
-A flag wins over the environment, the environment over the TOML file, the file over the preset that
-``environment`` names, and that over the default. Every value has one text form and one parser, whatever its
-place; the file is typed besides, so a number in quotes is an error and not a guess. A file with a key that
-nobody knows is refused: a misspelt ``genesis_quorum`` would otherwise be a silent default.
+The first of these places that has a value wins: the flag, the environment variable, the TOML file, the preset that ``environment``
+names, the default. Every value has one text form and one parser for all places. The file is typed too, so a number in quotes is an
+error. A file with an unknown key is refused: a misspelt ``genesis_quorum`` would otherwise be a silent default.
 """
 
 import difflib
@@ -150,7 +147,10 @@ class Settings:
         return values if setting.many else values[0]
 
     def require(self, name: str) -> Any:
-        """Return the value as ``get``. Raises ``InputError`` if there is no value and no default."""
+        """Return the value as ``get``.
+
+        Raises ``InputError`` if there is no value and no default.
+        """
         value = self.get(name)
         if value is None or value == ():
             setting = self._table[name]

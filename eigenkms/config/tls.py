@@ -1,6 +1,6 @@
-"""A certificate and its key, as files.
+"""A TLS certificate and its key, as files.
 
-What can be wrong with them is said before the node is up.
+Their faults are errors before the node is up.
 """
 
 import ssl

@@ -1,4 +1,6 @@
-"""Give an operator ether and a place on the allow-list, by a devnet's public accounts.
+"""Give an operator of a devnet ether, and a place on the allow-list.
+
+The accounts that pay and allow are public.
 
 An operator needs both before it can register. This runs in another process than the network's.
 """
@@ -43,9 +45,10 @@ async def fund(config: ChainConfig, account: bytes, wei: int) -> int:
 
 
 async def allow(config: ChainConfig, delegation_manager: bytes, operator: bytes) -> Plan:
-    """Put ``operator`` (20 bytes) on the allow-list, as its owner, unless it is there; the plan that was carried out.
+    """Put ``operator`` (20 bytes) on the allow-list, unless it is there.
 
-    Raises ``InputError`` unless the chain is a devnet, and ``ChainError``.
+    The list's owner signs. Returns the plan that was carried out. Raises ``InputError`` unless the chain is a devnet, and
+    ``ChainError``.
     """
     async with open_registry(config, delegation_manager) as registry:
         key = PRIVATE_KEYS[AVS_OWNER]

@@ -1,5 +1,6 @@
-"""Making applications and publishing their releases, in an app controller like that of a development chain.
+"""Make applications and publish their releases, in an app controller.
 
+The controller is that of a development chain, or one like it.
 An account has as many applications as it has salts, and the address of an application follows from both. The first release of
 ``create_app`` counts at once; an application without one can have its environment encrypted for it first. A later release counts
 once the coordinator has confirmed it. ``controller`` is the address of the contract, 20 bytes.
@@ -68,7 +69,11 @@ async def confirm_release(coordinator: Sender, controller: bytes, app: bytes) ->
 
 
 async def change_status(sender: Sender, controller: bytes, app: bytes, change: str) -> Receipt:
-    """One of ``CREATOR_CHANGES``, or as the coordinator one of ``COORDINATOR_CHANGES``. Raises ``ChainError``."""
+    """Change the status of an application.
+
+    ``change`` is one of ``CREATOR_CHANGES``, or, if the sender is the coordinator, of ``COORDINATOR_CHANGES``. Raises
+    ``ChainError``.
+    """
     function = (CREATOR_CHANGES | COORDINATOR_CHANGES)[change]
     what = f"{change} application {to_hex(app)}"
     return await sender.send(what, controller, function.encode(app), gas=GAS_CHANGE)

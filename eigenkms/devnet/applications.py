@@ -1,7 +1,8 @@
-"""What ``eigenkms devnet app`` does to applications on the chain of a devnet, from another process than the network's.
+"""Make and change applications on the chain of a devnet.
 
-Whoever creates an application signs with a key of its own; the app controller's coordinator is the account that a devnet's AVS has,
-whose key is public. An account without ether gets some, since here it costs nothing.
+``eigenkms devnet app`` does it, in another process than the network's. The creator of an application signs with a key of its own.
+The app controller's coordinator is the account of the devnet's AVS, whose key is public. An account without ether gets some, since
+here it costs nothing.
 """
 
 from collections.abc import AsyncIterator
@@ -87,7 +88,7 @@ class ApplicationAdmin:
         return devnet_sender(self.chain.rpc, self.chain.config.chain_id, key, "change applications")
 
     async def _creator(self, key: bytes) -> Sender:
-        """Its account, with ether."""
+        """Return the account of a private key (32 bytes), with ether."""
         creator = self._sender(key)
         balance = await self.chain.rpc.call("eth_getBalance", to_hex(creator.address), "latest")
         if parse_quantity(balance, "balance", bits=256) < LEAST_WEI:
@@ -96,7 +97,7 @@ class ApplicationAdmin:
 
 
 @asynccontextmanager
-async def open_desk(config: ChainConfig) -> AsyncIterator[ApplicationAdmin]:
+async def open_admin(config: ChainConfig) -> AsyncIterator[ApplicationAdmin]:
     """Connect, and read at the latest block.
 
     Raises ``InputError`` if ``config`` names no app controller, ``ChainError`` if it does not fit the chain.

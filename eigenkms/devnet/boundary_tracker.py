@@ -18,7 +18,10 @@ from eigenkms.errors import NetworkError
 
 @dataclass
 class CertificateTimes:
-    """By member index, when an operator took a session's certificate, held its share, and erased that share."""
+    """The times of a session's certificate and share, by member index.
+
+    They are in unix seconds: when an operator took the certificate, held the share, and erased that share.
+    """
 
     version: int | None = None
     taken: dict[int, float] = field(default_factory=dict)
@@ -58,7 +61,10 @@ class BoundaryRecord:
 
     @property
     def seconds(self) -> float | None:
-        """Return the seconds from the first operator that saw the boundary to the certificate at a quorum of them."""
+        """Return the seconds from the boundary to the certificate at a quorum.
+
+        They begin with the first operator that saw the boundary.
+        """
         return (
             sorted(self.certified.taken.values())[self.quorum - 1] - self.seen if self.is_certified else None
         )
@@ -116,7 +122,10 @@ class BoundaryTracker:
 
     @property
     def genesis_seconds(self) -> float:
-        """Return the seconds from the first operator that saw genesis to the last that has its certificate."""
+        """Return the seconds from genesis to the last operator that has its certificate.
+
+        They begin with the first operator that saw the boundary.
+        """
         seconds = self.genesis.last_seconds
         assert seconds is not None
         return seconds
@@ -144,9 +153,10 @@ class BoundaryTracker:
         return await self._wait(after, seconds, f"see a boundary after block {block}")
 
     async def outcome(self, block: int, seconds: float) -> BoundaryRecord:
-        """Return a boundary once a quorum has its certificate, or a later boundary ended its session.
+        """Return a boundary once its outcome is known.
 
-        Raises ``NetworkError`` if neither happens within ``seconds``.
+        A quorum has its certificate then, or a later boundary ended its session. Raises ``NetworkError`` if neither happens within
+        ``seconds``.
         """
 
         def outcome() -> BoundaryRecord | None:

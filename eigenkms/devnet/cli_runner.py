@@ -38,10 +38,10 @@ async def encrypt(network: Devnet, say: Say, app_id: str, secret: Path, output: 
 async def decrypt(
     network: Devnet, say: Say, app_id: str, ciphertext: str, secret: Path, output: str
 ) -> float:
-    """Decrypt, compare with ``secret``, and return the seconds, process start included.
+    """Decrypt, compare with ``secret``, and return the seconds.
 
-    If the policy demands it, decrypt as the application's creator. Raises ``NetworkError``, and ``EigenKmsError`` if the two
-    files differ.
+    They include the start of the process. If the policy demands it, decrypt as the application's creator. Raises ``NetworkError``,
+    and ``EigenKmsError`` if the two files differ.
     """
     begun = time.monotonic()
     shown = () if network.access.policy == "open" else ("--attest", "ecdsa")

@@ -60,7 +60,7 @@ async def stop(network: Devnet, say: Say, *, except_for: frozenset[int] = frozen
 
 
 async def print_rotations(tracker: BoundaryTracker, say: Say) -> None:
-    """Print a line for each boundary after genesis once its outcome is known, until cancelled."""
+    """Print the outcome of each boundary after genesis, until cancelled."""
     block = tracker.genesis.block
     while True:
         block = (await tracker.after(block, math.inf)).block

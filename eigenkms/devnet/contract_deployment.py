@@ -1,4 +1,4 @@
-"""Deploy the contracts of a development chain, with one operator set of BN254 keys."""
+"""Deploy the contracts of a development chain, with one set of BN254 keys."""
 
 from typing import Final
 

@@ -31,7 +31,10 @@ class FaultKind(StrEnum):
 
 @dataclass(frozen=True)
 class ScheduledFault:
-    """``operator`` is an index; one that joins gets the next free one, whatever stands here."""
+    """A fault and the rotation that it comes in.
+
+    ``operator`` is an index. An operator that joins gets the next free one instead.
+    """
 
     rotation: int
     what: FaultKind

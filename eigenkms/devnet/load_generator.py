@@ -65,7 +65,7 @@ class LatencyStats:
 
 
 class Decryptor(Protocol):
-    """What it needs of ``eigenkms.client.api.Client``."""
+    """The part of ``eigenkms.client.api.Client`` that the load uses."""
 
     @property
     def version(self) -> Version | None: ...
@@ -88,17 +88,17 @@ class LoadGenerator:
 
     @property
     def this_lap(self) -> LatencyStats:
-        """What was counted since the last lap ended."""
+        """Return the decryptions since the last lap ended."""
         return self._tallies[1]
 
     def lap(self) -> LatencyStats:
-        """Begins a new lap."""
+        """Begin a new lap, and return the one before."""
         total, lap = self._tallies
         self._tallies = (total, LatencyStats())
         return lap
 
     async def run(self) -> None:
-        """Until cancelled; what is under way then is not counted."""
+        """Decrypt until cancelled. The decryption that is cancelled is not counted."""
         for app in cycle(self._apps):
             secret = os.urandom(SECRET_BYTES)
             ciphertext = await trio.to_thread.run_sync(encrypt, self._info, app, secret)

@@ -1,4 +1,4 @@
-"""A running devnet on this machine: a chain, contracts, operators registered on it, one process each.
+"""A running devnet on this machine: chain, contracts, and a process an operator.
 
 ``provisioning.open_network`` makes one. Operators are identified by their index, which they keep: first those that were
 registered before the first start, then each that joined. An operator that left keeps its index and, until it is stopped, its
@@ -17,6 +17,7 @@ import trio
 
 from eigenkms.chain import registration
 from eigenkms.chain.config import Deployment, Finality
+from eigenkms.chain.rpc import JsonRpc
 from eigenkms.chain.transactions import Sender
 from eigenkms.client.settings import ClientSettings
 from eigenkms.devnet.anchor import DevnetAnchor
@@ -135,6 +136,20 @@ class Devnet:
                 nursery.start_soon(stop, index, node)
         return codes
 
+    # -- the chain -------------------------------------------------------------------------------------------
+
+    async def mine_boundary(self) -> int:
+        """Mine up to the next boundary, and return its block number.
+
+        It waits for no operator. Raises ``ChainError``.
+        """
+        interval = self.timing.interval_blocks
+        async with JsonRpc(self.engine.url) as rpc:
+            head = int(str(await rpc.call("eth_blockNumber")), 16)
+            count = interval - head % interval
+            await rpc.call("anvil_mine", hex(count))
+        return head + count
+
     # -- the operator set ------------------------------------------------------------------------------------
 
     async def join(self) -> DevnetOperator:
@@ -216,13 +231,16 @@ class Devnet:
 
     @property
     def creator_key(self) -> Path:
-        """Return the file with the private key, in hex, of an account with ether: the creator of applications."""
+        """Return the file with the private key, in hex, of the creator of applications.
+
+        It is an account with ether.
+        """
         return self.folder / "creator.key"
 
     def write_files(self) -> None:
-        """Write ``client.toml`` for ``eigenkms encrypt`` and ``decrypt``, and the key that it names.
+        """Write ``client.toml`` and the key that it names, and ``operator.toml``.
 
-        The configuration of a further operator begins with ``operator.toml``.
+        ``eigenkms encrypt`` and ``decrypt`` read the first. The configuration of a further operator begins with ``operator.toml``.
         """
         write_private(self.creator_key, self.engine.accounts[-1].hex() + "\n")
         values = {

@@ -1,4 +1,4 @@
-"""The configuration of the nodes of a devnet: shared settings, and the file of each."""
+"""The configuration of a devnet's nodes: shared settings, and the file of each."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ def contract_settings(contracts: Deployment) -> dict[str, str]:
 def network_settings(
     rpc_url: str, contracts: Deployment, timing: Timing, access: Access, anchor: DevnetAnchor | None = None
 ) -> dict[str, object]:
-    """Return the settings that all nodes of a devnet share, by the keys of docs/configuration.md."""
+    """Return the settings that all nodes share, by the keys of docs/configuration.md."""
     return {
         "environment": "devnet",
         "rpc_url": rpc_url,
@@ -70,7 +70,7 @@ def toml(values: Mapping[str, object]) -> str:
 
 
 def write_config(member: DevnetOperator, shared: Mapping[str, object]) -> None:
-    """Write the node's TOML file, in the place of an earlier one, with the shared settings."""
+    """Write the node's TOML file with the shared settings, replacing an earlier one."""
     values = {
         **shared,
         "operator": to_hex(member.address),

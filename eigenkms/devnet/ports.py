@@ -18,11 +18,11 @@ _reserved: Final[list[socket.socket]] = []
 
 
 def free_ports(count: int) -> list[int]:
-    """Return distinct ports without a listener. Raises ``NetworkError`` if there are too few.
+    """Return distinct ports without a listener.
 
-    They are below those that the system gives to connections, which a new connection may take at any moment. On Linux they are
-    reserved while this process lives: a socket with SO_REUSEADDR, as of a listener, may use them, and this function does not return
-    them again.
+    Raises ``NetworkError`` if there are too few. They are below those that the system gives to connections, which a new connection
+    may take at any moment. On Linux they are reserved while this process lives: a socket with SO_REUSEADDR, as of a listener, may
+    use them, and this function does not return them again.
     """
     found: list[socket.socket] = []
     possible = range(LOWEST, max(_first_own(), LOWEST + 1))
@@ -78,6 +78,6 @@ def _reserve(bound: socket.socket) -> None:
 
 @atexit.register
 def _release() -> None:
-    """Give back what is held, so that the interpreter finds no socket unclosed at its end."""
+    """Close the sockets that reserve ports, so that none is open when Python ends."""
     while _reserved:
         _reserved.pop().close()

@@ -46,7 +46,7 @@ def checked_accounts(accounts: Sequence[bytes], operators: int) -> Sequence[byte
 
 @contextmanager
 def _work_folder(folder: Path | None) -> Iterator[Path]:
-    """Return ``folder``, new or empty, or a temporary one for the length of the context."""
+    """Return ``folder``, new or empty, or a temporary one that the context removes."""
     if folder is not None:
         if folder.exists() and any(folder.iterdir()):
             raise InputError(
@@ -138,5 +138,5 @@ async def _open(
             _nursery=await stack.enter_async_context(open_scope()),
         )
         network.write_files()
-        await set_clock(chain, rpc)
+        await set_clock(chain, rpc, on_demand=timing.on_demand)
         yield network

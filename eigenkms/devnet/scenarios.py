@@ -51,9 +51,9 @@ async def run_genesis_scenario(
     access: Access | None = None,
     say: Say = print_stderr,
 ) -> GenesisResult:
-    """Run genesis, encrypt, decrypt, kill one operator, decrypt again, and stop the network.
+    """Run genesis, encrypt, decrypt, kill an operator, and decrypt again.
 
-    If the policy demands a right to the key, the client decrypts as an application's creator.
+    The network is stopped at the end. If the policy demands a right to the key, the client decrypts as an application's creator.
 
     Raises ``EigenKmsError`` naming the step that failed; a folder that was given keeps all logs.
     """

@@ -1,5 +1,7 @@
-"""The three keys of an operator and their keystore files: ``crypto.keystore``, or another's (``crypto.foreign_keystore``).
-Secrets are 32 bytes big-endian.
+"""The three keys of an operator and their keystore files.
+
+The format of a file is this package's (``crypto.keystore``) or that of another program (``crypto.foreign_keystore``). Secrets are
+32 bytes, big-endian. Public values that a file states are unproven until the file is opened with its password.
 
 | kind | secret | public values in the file |
 |---|---|---|
@@ -26,7 +28,7 @@ PUBLIC: Mapping[str, tuple[str, ...]] = {
     "secp256k1": ("address",),
     "p2p": ("peer_id",),
 }
-"""The public values that stand in a keystore of each kind."""
+"""By kind, the names of the public values in a keystore."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +40,15 @@ class PrivateKey:
     public: Mapping[str, str]
 
     def seal(self, password: str, rng: Rng, *, cost: keystore.ScryptCost = keystore.DEFAULT_COST) -> bytes:
-        """The keystore file's content."""
+        """Return the content of a keystore file: JSON, sealed under ``password``.
+
+        It costs a scrypt of ``cost``, 128 MiB of memory by default.
+        """
         return keystore.seal(self.kind, self.secret, password, self.public, rng, cost=cost)
 
 
 def new_key(kind: str, rng: Rng) -> PrivateKey:
-    """A fresh key; ``kind`` is one of ``crypto.keystore.KINDS``."""
+    """Make a key. ``kind`` is one of ``crypto.keystore.KINDS``."""
     from eigenkms.crypto.bn254 import KeyPair
 
     secret = KeyPair.generate(rng).secret_bytes() if kind == "bn254" else _new_secp256k1(rng)
@@ -59,8 +64,9 @@ def _new_secp256k1(rng: Rng) -> bytes:
 
 
 def public_values(kind: str, secret: bytes) -> dict[str, str]:
-    """What the table says. ValueError or InputError where the secret is none of its kind; neither repeats
-    it.
+    """Compute the public values of a key, as in the table of this module.
+
+    Raises ``ValueError`` or ``InputError`` if ``secret`` is no key of that kind. Neither repeats it.
     """
     of_kind: dict[str, Callable[[bytes], dict[str, str]]] = {
         "bn254": _bn254,
@@ -91,7 +97,10 @@ def _p2p(secret: bytes) -> dict[str, str]:
 
 
 def read_file(path: Path) -> bytes:
-    """A key file's content, as much as one may have. Raises InputError."""
+    """Read a keystore file.
+
+    It returns one byte more than ``keystore.MAX_FILE_BYTES`` of a file that is too long. Raises ``InputError``.
+    """
     try:
         with path.open("rb") as file:
             return file.read(keystore.MAX_FILE_BYTES + 1)
@@ -100,17 +109,18 @@ def read_file(path: Path) -> bytes:
 
 
 def open_key(path: Path, kind: str, password: str) -> PrivateKey:
-    """The key in the file, if it is of this kind and its public values are its own. Raises InputError.
+    """Open a keystore file with its password.
 
-    A BN254 keystore may be one of the EigenLayer CLI or devkit, a secp256k1 one of geth.
+    A BN254 keystore may be one of the EigenLayer CLI or devkit, a secp256k1 one of geth. Raises ``InputError`` if the file does not
+    open, has a key of another kind, or states public values of another key.
     """
     return open_content(path, read_file(path), kind, password)
 
 
 def open_content(path: Path, content: bytes, kind: str, password: str) -> PrivateKey:
-    """As ``open_key``, for what was read already; ``path`` is its name in messages."""
+    """Open the content of a keystore file, as ``open_key``. Messages name ``path``."""
     try:
-        secret, claimed = _opened(without_mark(content), kind, password)
+        secret, claimed = _open_secret(without_mark(content), kind, password)
     except InputError as error:
         reason = str(error).removeprefix("open keystore: ")
         raise InputError(f"open keystore {path}: {reason}", hint=error.hint or _HINT) from error
@@ -123,8 +133,8 @@ def open_content(path: Path, content: bytes, kind: str, password: str) -> Privat
     return PrivateKey(kind, secret, public)
 
 
-def _opened(data: bytes, kind: str, password: str) -> tuple[bytes, dict[str, str]]:
-    """The secret, and the public values that the file claims and that are not proven yet."""
+def _open_secret(data: bytes, kind: str, password: str) -> tuple[bytes, dict[str, str]]:
+    """Return the secret, and the public values that the file claims, unproven."""
     fields = foreign_keystore.parse(data) or {}
     match foreign_keystore.format_of(fields), kind:
         case "geth", "secp256k1":
@@ -154,11 +164,14 @@ def _opened(data: bytes, kind: str, password: str) -> tuple[bytes, dict[str, str
 
 
 def claims_bn254(public: Mapping[str, str], g1: bytes, g2: bytes) -> bool:
-    """Whether what a BN254 keystore says of its key, of which a foreign one says half, is this key (64 and 128 bytes)."""
+    """Return whether the public values of a BN254 keystore are those of this key.
+
+    ``public`` is as ``read_metadata`` returns it: a foreign keystore states one of the two values. ``g1`` has 64 bytes, ``g2`` 128.
+    """
     return bool(public) and public.items() <= {"g1": g1.hex(), "g2": g2.hex()}.items()
 
 
-def _claimed(read: Callable[[Mapping[str, Any]], bytes], path: Path, fields: Mapping[str, Any]) -> str:
+def _read_claim(read: Callable[[Mapping[str, Any]], bytes], path: Path, fields: Mapping[str, Any]) -> str:
     try:
         return read(fields).hex()
     except InputError as error:
@@ -172,9 +185,10 @@ def _public_of_geth(fields: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read_metadata(path: Path) -> tuple[str, dict[str, str]]:
-    """Return kind and public values as the file states them: read without password, so unproven.
+    """Return the kind and the public values that a keystore file states.
 
-    A foreign keystore states less: the EigenLayer CLI's has ``g1`` alone, the devkit's ``g2``. Raises ``InputError``.
+    They are read without a password, so they are unproven. A foreign keystore states less: the EigenLayer CLI's has ``g1`` alone,
+    the devkit's ``g2``. Raises ``InputError``.
     """
     return parse_metadata(path, read_file(path))
 
@@ -192,9 +206,9 @@ def parse_metadata(path: Path, content: bytes) -> tuple[str, dict[str, str]]:
         case "geth":
             return "secp256k1", _public_of_geth(fields)
         case "eigenlayer":
-            return "bn254", {"g1": _claimed(foreign_keystore.claimed_g1, path, fields)}
+            return "bn254", {"g1": _read_claim(foreign_keystore.claimed_g1, path, fields)}
         case "devkit":
-            return "bn254", {"g2": _claimed(foreign_keystore.claimed_g2, path, fields)}
+            return "bn254", {"g2": _read_claim(foreign_keystore.claimed_g2, path, fields)}
         case ("eip2335" | "cerberus" | "geth1" | "presale") as found:
             raise InputError(f"read keystore {path}: it is {foreign_keystore.NAMES[found]}", hint=_READ)
     reason = foreign_keystore.nature(content) or "it is no keystore that is known here"

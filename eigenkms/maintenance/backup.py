@@ -1,4 +1,8 @@
-"""A backup made of a node's files, whether the node runs or not, and what can be checked of one without a network."""
+"""Make a backup of a node's files, and check one without a network.
+
+The node may run meanwhile: its store is read through a snapshot. All keystores are opened once before they are saved, so no backup
+has a keystore that the operator's password does not open.
+"""
 
 import time
 from collections.abc import Callable, Mapping
@@ -32,17 +36,20 @@ from eigenkms.storage.rows import StoreIdentity
 from eigenkms.storage.store_reader import has_store, read_store
 from eigenkms.types import Cluster, OperatorAddress, to_hex
 
-SHARE_LOOKS: Final = 20
-"""How often a share of the newest version is looked for: a node decrypts it in the moments after the certificate."""
+SHARE_READS: Final = 20
+"""Reads of the store for a share of the newest version: a node decrypts it in the moments after the certificate."""
 
 
 def pause() -> None:
-    """Between two looks. Another process writes the store, so nothing can be awaited."""
+    """Sleep between two reads of a store that another process writes."""
     time.sleep(0.5)
 
 
 def check_keys(keystores: Mapping[str, SavedFile], password: str) -> dict[str, dict[str, str]]:
-    """Open the node's keystores; their public values. Raises ``InputError`` where one does not open."""
+    """Open the node's keystores, and return their public values by setting.
+
+    Raises ``InputError`` if one does not open.
+    """
     return {
         name: dict(open_content(Path(saved.path), saved.content, KEYSTORES[name], password).public)
         for name, saved in keystores.items()
@@ -51,7 +58,10 @@ def check_keys(keystores: Mapping[str, SavedFile], password: str) -> dict[str, d
 
 
 def public_values(backup: Backup) -> dict[str, dict[str, str]]:
-    """What the node's keystores claim, without a password."""
+    """Return the public values that the node's keystores claim, by setting.
+
+    No password is needed, so they are unproven. Raises ``InputError`` if one has a key of another kind.
+    """
     found = {}
     for name, saved in backup.keystores.items():
         if name in ACCOUNTS:
@@ -66,14 +76,20 @@ def public_values(backup: Backup) -> dict[str, dict[str, str]]:
 
 
 def config_settings(backup: Backup) -> Settings | None:
-    """The settings of the configuration in the backup, read as it lay; None where there is none. Raises ``InputError``."""
+    """Read the configuration in the backup, or return None if there is none.
+
+    Relative paths are relative to its former place. Raises ``InputError``.
+    """
     if backup.config is None:
         return None
     return read_settings(Path(backup.config.path), backup.config.content)
 
 
 def read_settings(path: Path, content: bytes) -> Settings:
-    """The settings of a configuration file that does not lie at ``path`` yet, without flags and environment."""
+    """Read the content of a configuration file, without flags and environment.
+
+    Relative paths are relative to ``path``, where no file need be. Raises ``InputError``.
+    """
     return gather({}, environ={}, file=path, text=_text(path, content))
 
 
@@ -85,13 +101,20 @@ def _text(path: Path, content: bytes) -> str:
 
 
 def identity_of(settings: Settings) -> StoreIdentity:
-    """Operator and cluster that ``settings`` name. Raises ``InputError`` where they do not."""
+    """Return the operator and the cluster that ``settings`` name.
+
+    Raises ``InputError`` if one of them is not set.
+    """
     cluster = Cluster(settings.require("chain_id"), settings.require("avs"), settings.get("operator_set_id"))
     return StoreIdentity(cluster_id(cluster), OperatorAddress(settings.require("operator")))
 
 
 def check(backup: Backup) -> None:
-    """What the parts of a backup say of one another. Raises ``InputError``."""
+    """Check that the parts of a backup fit together.
+
+    Keystores must have the kinds of their settings, the configuration must name the operator, and the share must be the operator's
+    of the settled version. Raises ``InputError``.
+    """
     public_values(backup)
     settings = config_settings(backup)
     if settings is not None and identity_of(settings) != backup.identity:
@@ -107,7 +130,10 @@ def check(backup: Backup) -> None:
 
 
 def _check_share(identity: StoreIdentity, saved: SavedShare) -> None:
-    """The share is the operator's, of a version of this cluster that its own recipients certified. Raises ``InputError``."""
+    """Check that a share is the operator's, of a version of this cluster.
+
+    The version must be certified by its own recipients, and settled. Raises ``InputError``.
+    """
     row = saved.row
     try:
         epoch = CertifiedTranscript(decode_transcript(row.transcript), decode_certificate(row.certificate))
@@ -123,7 +149,7 @@ def _check_share(identity: StoreIdentity, saved: SavedShare) -> None:
         raise InputError("check backup: its share is not the operator's", hint=NEW_BACKUP)
 
 
-# What a running or stopped node has
+# Reading a running or stopped node
 
 
 def make_backup(
@@ -133,11 +159,13 @@ def make_backup(
     *,
     created: int,
     with_share: bool = False,
-    between_looks: Callable[[], None] = pause,
+    between_reads: Callable[[], None] = pause,
 ) -> Backup:
-    """From the node's files, all keystores opened once, so that no backup is made of what nobody can open.
+    """Make a backup of the node that ``settings`` describe.
 
-    Raises ``InputError`` and ``StorageError``. Waits up to 10 s for the share, if the newest version lacks it.
+    ``password`` opens the keystores and the store. ``created`` is in unix seconds. With ``with_share`` it waits up to 10 s for the
+    share, if the newest version lacks it, and calls ``between_reads`` between two reads. Raises ``InputError`` and
+    ``StorageError``.
     """
     identity = identity_of(settings)
     keystores = saved_keystores(settings)
@@ -147,7 +175,7 @@ def make_backup(
     row, boundary, share = None, 0, None
     if has_store(folder):
         if with_share:
-            _wait_for_share(folder, between_looks)
+            _wait_for_share(folder, between_reads)
         with read_store(folder) as copy:
             if copy.identity != identity:
                 raise StorageError(
@@ -178,17 +206,23 @@ def make_backup(
     return backup
 
 
-def _wait_for_share(folder: Path, between_looks: Callable[[], None]) -> None:
-    """Until the newest version has its share here, or nothing says that it will."""
-    for _ in range(SHARE_LOOKS):
+def _wait_for_share(folder: Path, between_reads: Callable[[], None]) -> None:
+    """Wait until the store has the share of its newest version.
+
+    It gives up after ``SHARE_READS`` reads.
+    """
+    for _ in range(SHARE_READS):
         with read_store(folder) as copy:
             if copy.settled is None or copy.has_share(copy.settled):
                 return
-        between_looks()
+        between_reads()
 
 
 def keystore_paths(settings: Settings) -> dict[str, Path]:
-    """Where the node's keystores lie, by setting. Raises ``InputError`` where the BN254 keystore is not named."""
+    """Return the paths of the node's keystores, by setting.
+
+    Raises ``InputError`` if the BN254 keystore is not set.
+    """
     paths = {
         "bn254_keystore": settings.require("bn254_keystore"),
         "p2p_keystore": p2p_keystore(settings),
@@ -197,7 +231,10 @@ def keystore_paths(settings: Settings) -> dict[str, Path]:
 
 
 def saved_keystores(settings: Settings) -> dict[str, SavedFile]:
-    """Raises ``InputError`` where one cannot be read."""
+    """Read the node's keystores, by setting.
+
+    Raises ``InputError`` if one cannot be read.
+    """
     return {
         name: SavedFile(str(path.absolute()), read_file(path))
         for name, path in keystore_paths(settings).items()

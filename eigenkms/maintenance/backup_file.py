@@ -1,9 +1,13 @@
-"""What a backup of a node is (docs/security.md, Backups): its keystores, its configuration, whose they are, and the newest version
-that its store knew to be settled; the share of that version only where that was asked for.
+"""The file of a node's backup (docs/security.md, Backups).
 
-The keystores stay under their own password inside the backup, which has another one: whoever has the file and its password has
-public facts, a configuration, and keystores to guess a second password of. The store is not in it. Its journal would be a forgotten
-vote tomorrow, its keys would outlive what they sealed; all that it is good for, the next rotation gives again.
+It has the keystores, the configuration, the operator and cluster, and the newest version that the store knew to be settled. It has
+the share of that version only if the operator requested that.
+
+Inside the backup the keystores stay under their own password. The backup has another one. An attacker with the file and its
+password has public facts, a configuration, and keystores whose password is still to be guessed.
+
+The store is not in the backup. A restored journal would lack the votes since, and a restored session key would outlive its erasure.
+The next rotation gives the node a new share.
 """
 
 import base64
@@ -25,7 +29,7 @@ from eigenkms.types import ClusterId, OperatorAddress, SessionId, Version
 FORMAT: Final = "eigenkms-backup"
 VERSION: Final = 1
 MAX_BYTES: Final = 8 * 2**20
-"""Of a backup file: keystores have at most 64 KiB, and a transcript with its proofs less than a megabyte."""
+"""Limit of a backup file: a keystore has at most 64 KiB, a transcript with its proofs less than a megabyte."""
 _FIELDS: Final = (
     "release",
     "created",
@@ -47,14 +51,15 @@ KEYSTORES: Final[Mapping[str, str]] = {
 }
 """Settings that name a keystore, and the kind of its key."""
 ACCOUNTS: Final = ("account_keystore", "anchor_account_keystore")
-"""Those that may have passwords of their own and other formats: they are saved as they lie."""
+"""Keystores that may have another password and format. They are saved unopened."""
 NEW_BACKUP: Final = "make a new backup"
 
 
 @dataclass(frozen=True, slots=True)
 class SavedFile:
-    """A file and where it lay. What stands in a keystore is public but for what its password opens; a configuration may hold an API
-    key.
+    """The absolute path and the content of a file.
+
+    A configuration may hold an API key, so the content does not print.
     """
 
     path: str
@@ -62,12 +67,13 @@ class SavedFile:
 
     @property
     def name(self) -> str:
+        """Return the last part of the path."""
         return Path(self.path).name
 
 
 @dataclass(frozen=True, slots=True)
 class SavedShare:
-    """A share with the version it is of."""
+    """A share, 32 bytes big-endian, and the version that it belongs to."""
 
     row: VersionRow
     share: bytes = field(repr=False)
@@ -75,7 +81,11 @@ class SavedShare:
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """See the module. ``settled`` is None where the store knew no version, or there was none yet; ``created`` in unix seconds."""
+    """The parts of a backup, as the module describes them.
+
+    ``created`` is in unix seconds. ``settled`` is None if there was no store, or it knew no version. ``boundary`` is the block of
+    the newest session in the store, 0 if there was none.
+    """
 
     release: str
     created: int
@@ -88,7 +98,10 @@ class Backup:
     share: SavedShare | None
 
     def seal(self, password: str, rng: Rng, *, cost: keystore.ScryptCost = keystore.DEFAULT_COST) -> bytes:
-        """The file's content."""
+        """Return the content of a backup file, sealed under ``password``.
+
+        Raises ``InputError`` if it has more than ``MAX_BYTES``.
+        """
         content = json.dumps(_to_json(self)).encode()
         sealed = seal_file(FORMAT, VERSION, __version__, content, password, rng, cost=cost)
         if len(sealed) > MAX_BYTES:
@@ -97,7 +110,10 @@ class Backup:
 
 
 def open_backup(data: bytes, password: str) -> Backup:
-    """The backup in a file; what its parts say is yet to be checked (``node.backup.check``). Raises ``InputError``."""
+    """Open the content of a backup file.
+
+    ``maintenance.backup.check`` compares its parts. Raises ``InputError``.
+    """
     content = open_file(FORMAT, VERSION, data, password)
     try:
         return _from_json(bounded_json.loads_strict(content))
@@ -139,7 +155,10 @@ def _share_to_json(saved: SavedShare) -> dict[str, Any]:
 
 
 def _from_json(fields: Any) -> Backup:
-    """Raises ``ValueError``, ``KeyError`` or ``TypeError``."""
+    """Parse a backup.
+
+    Raises ``ValueError``, ``KeyError`` or ``TypeError`` if it has another form.
+    """
     _exactly(fields, _FIELDS)
     if not set(fields["keystores"]) <= KEYSTORES.keys() or not {"bn254_keystore", "p2p_keystore"} <= set(
         fields["keystores"]

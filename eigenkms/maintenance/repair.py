@@ -1,7 +1,10 @@
-"""What is wrong with a node's data folder, and how to begin it anew: nothing is deleted, and nothing that was forgotten votes.
+"""Assess a node's data folder, and reset one that is damaged.
 
-A share needs no repair of its own: a member publishes a key at the next boundary, and is dealt a share there or at the one after.
-What can keep a node from that is a folder that it cannot open.
+A reset deletes nothing: it moves damaged files aside. A node with a fresh store votes in no boundary that the old one may have
+voted in.
+
+A share needs no repair. A member publishes a key at the next boundary, and gets a share there or at the one after. A node is kept
+from that only by a folder that it cannot open.
 """
 
 from dataclasses import dataclass
@@ -25,18 +28,21 @@ from eigenkms.types import Version, to_hex
 
 
 class Health(Enum):
-    """Of a data folder."""
+    """The condition of a data folder."""
 
     EMPTY = "empty"
     SOUND = "sound"
     OLD = "an older copy"
-    """A node starts with it, and knows not to trust its memory."""
+    """A node starts with it, but votes in no boundary that a newer copy may have voted in."""
     BROKEN = "broken"
 
 
 @dataclass(frozen=True)
 class StoreCondition:
-    """``reason`` says what is wrong, ``broken`` which files beside the store are damaged; ``share`` is the newest version held."""
+    """The condition of a data folder, and its reason.
+
+    ``broken`` are the names of damaged files beside the store. ``share`` is the newest version whose share is held and opens.
+    """
 
     health: Health
     reason: str = ""
@@ -45,12 +51,14 @@ class StoreCondition:
 
     @property
     def needs_reset(self) -> bool:
+        """Return whether the store or a file beside it is damaged."""
         return self.health is Health.BROKEN or bool(self.broken)
 
 
 def assess_store(folder: Path, identity: StoreIdentity, password: str) -> StoreCondition:
-    """Look at a folder, whose node may run. Raises ``StorageError`` for one that is another operator's, of another release, or that
-    cannot be read.
+    """Assess a data folder. Its node may run meanwhile.
+
+    Raises ``StorageError`` if the folder is another operator's, was written by another release, or cannot be read.
     """
     broken = damaged_files(folder)
     if not has_store(folder):
@@ -73,7 +81,7 @@ def assess_store(folder: Path, identity: StoreIdentity, password: str) -> StoreC
 
 
 class _UnreadableError(Exception):
-    """What is sealed in a store does not open."""
+    """A sealed value of a store does not open."""
 
 
 def _newest_share(copy: StoreReader, password: str) -> Version | None:
@@ -97,7 +105,10 @@ def _check_identity(folder: Path, copy: StoreReader, identity: StoreIdentity) ->
 
 
 def damaged_files(folder: Path) -> tuple[str, ...]:
-    """Those beside the store that cannot be read. Raises ``StorageError`` for one of another release."""
+    """Return the names of damaged files beside the store.
+
+    Raises ``StorageError`` if one was written by another release.
+    """
     return tuple(name for name in (SPENT_NAME, RELEASES_NAME) if _is_damaged(folder, name))
 
 
@@ -125,10 +136,10 @@ def reset(
     aside: str,
     cost: ScryptCost | None = None,
 ) -> Path:
-    """Move a broken or older store, and what is damaged beside it, into the subfolder ``aside``, and begin anew. A sound store, and
-    the share in it, stays where only something beside it is damaged.
+    """Move damaged files into the subfolder ``aside``, and return its path.
 
-    Raises ``StorageError`` where a node has the folder, or there is nothing wrong with it.
+    A broken or older store is replaced by a fresh one. A sound store keeps its place and its share if only a file beside it is
+    damaged. Raises ``StorageError`` if a node has the folder locked, or nothing is damaged.
     """
     with locked(folder):
         found = assess_store(folder, identity, password)

@@ -1,9 +1,11 @@
-"""A backup put back: all of it or nothing, over nothing that is there, and resumed where it was broken off.
+"""Restore a backup: all of it or nothing, and over no existing file.
 
-Where a configuration is given, keystores and data folder go to the places that it names. Else everything goes into one folder, with
-the backup's own configuration in which their paths are written anew. The data folder comes first, the configuration last. The store
-in it is a fresh one that says that it was restored (``storage/rebuild``), so the node votes in no boundary up to the newest one at
-its start and in no genesis.
+If a configuration is given, the keystores and the data folder go to the places that it names. Otherwise all goes into one folder,
+with the backup's own configuration, whose paths are rewritten. The data folder comes first, the configuration last. A restore that
+was interrupted is completed by the next one.
+
+The store is a fresh one that is marked as restored (``storage/rebuild``). So the node votes in no boundary up to the newest one at
+its start, and in no genesis.
 """
 
 import json
@@ -47,12 +49,15 @@ _NAMES: Final = {
     "anchor_account_keystore": "anchor-account.json",
 }
 _FLOOR: Final = "vote-floor"
-"""What a node that was started has set (``node.app``)."""
+"""The entry of a store that a node writes at its first start (``node.vote_guard``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreTarget:
-    """Where a backup goes. ``files`` in the order in which they are written; ``folder``, if there is one, holds nothing else."""
+    """The places that a backup is restored to.
+
+    ``files`` are paths and contents, in the order of writing. ``folder``, if it is given, may hold nothing else.
+    """
 
     data_dir: Path
     files: Sequence[tuple[Path, bytes]]
@@ -60,7 +65,10 @@ class RestoreTarget:
 
 
 def target_of(backup: Backup, settings: Settings) -> RestoreTarget:
-    """The places that a configuration on this machine names. Raises ``InputError`` where it is another node's."""
+    """Return the places that a configuration on this machine names.
+
+    Raises ``InputError`` if it is the configuration of another operator or cluster.
+    """
     identity = identity_of(settings)
     if identity.operator != backup.identity.operator:
         raise InputError(
@@ -80,7 +88,10 @@ def target_of(backup: Backup, settings: Settings) -> RestoreTarget:
 
 
 def target_in(backup: Backup, folder: Path) -> RestoreTarget:
-    """Everything in one folder. Raises ``InputError`` where the configuration cannot be rewritten."""
+    """Return places in one folder.
+
+    Raises ``InputError`` if the backup has no configuration, or one that cannot be rewritten.
+    """
     if backup.config is None:
         raise InputError(
             "restore into a folder: there is no configuration in the backup",
@@ -100,7 +111,10 @@ def _parsed(content: bytes, path: Path) -> Mapping[str, Any]:
 
 
 def localised_config(config: bytes, values: dict[str, str], path: Path) -> bytes:
-    """A configuration with other values for these settings, and every other line as it was. Raises ``InputError``."""
+    """Return a configuration with other values for these settings.
+
+    Every other line stays. ``path`` is for messages. Raises ``InputError`` if a value is written over several lines.
+    """
     before = _parsed(config, path)
     lines = decode_text(config).splitlines()
     for name, value in values.items():
@@ -122,7 +136,10 @@ def localised_config(config: bytes, values: dict[str, str], path: Path) -> bytes
 
 
 def missing_files(backup: Backup) -> list[str]:
-    """Files that the backup's configuration names and the backup has not: they must be put back by hand."""
+    """Return the settings whose files the backup lacks, by name.
+
+    The operator must restore these files by hand.
+    """
     settings = config_settings(backup)
     if settings is None or backup.config is None:
         return []
@@ -133,9 +150,10 @@ def missing_files(backup: Backup) -> list[str]:
 
 
 def check_target(target: RestoreTarget, mark: bytes) -> bool:
-    """Refuse what cannot go well, before anything is written. Whether an earlier restore got as far as the data folder.
+    """Check that a restore would overwrite nothing.
 
-    Raises ``StorageError``.
+    Returns whether an earlier restore of the same backup completed the data folder. ``mark`` names the backup file. Raises
+    ``StorageError``.
     """
     ours = _is_ours(target.data_dir, mark)
     names = {path for path, _ in target.files}
@@ -166,7 +184,7 @@ def _check_empty(folder: Path, allowed: set[Path]) -> None:
 
 
 def _is_ours(folder: Path, mark: bytes) -> bool:
-    """Whether this backup was restored there, and no node has started since."""
+    """Return whether this backup was restored there, and no node has started since."""
     if not has_store(folder) or is_unfinished(folder):
         return False
     with read_store(folder) as copy:
@@ -183,10 +201,12 @@ def restore(
     with_share: bool,
     cost: ScryptCost | None = None,
 ) -> Version | None:
-    """Put it all back; of which version a share is held then, which is none if an earlier restore, now completed, put back none.
-    ``password`` is that of the keystores; ``mark`` names the backup file; ``cost`` is the store's.
+    """Restore a backup, and return the version whose share the store holds, if any.
 
-    Raises ``InputError`` and ``StorageError``; then what was written is taken away again.
+    ``password`` is that of the keystores and of the new store. ``mark`` names the backup file. ``cost`` is the scrypt cost of the
+    store. It returns None if an earlier restore, which this one completes, restored no share.
+
+    Raises ``InputError`` and ``StorageError`` after it has removed all that it wrote.
     """
     check_keys(backup.keystores, password)
     made: list[Path] = []
@@ -218,7 +238,7 @@ def restore(
 
 
 def _make_folder(folder: Path, made: list[Path]) -> None:
-    """With its parents, which are noted in the order in which they were made."""
+    """Create a folder and its parents, and append those that are new to ``made``."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     for each in reversed(missing):
         try:
@@ -230,7 +250,7 @@ def _make_folder(folder: Path, made: list[Path]) -> None:
 
 
 def _move_aside(path: Path) -> None:
-    """A file, or a folder with nothing but a lock in it, that this restore made."""
+    """Remove a file that this restore made, or a folder with nothing but a lock in it."""
     if not path.is_dir():
         path.unlink(missing_ok=True)
     elif not {each.name for each in path.iterdir()} - {LOCK_NAME}:

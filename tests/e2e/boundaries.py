@@ -13,7 +13,6 @@ from typing import Any
 
 import trio
 
-from eigenkms.chain.rpc import JsonRpc
 from eigenkms.crypto.scalars import threshold
 from eigenkms.devnet.network import Devnet
 from eigenkms.devnet.operators import DevnetOperator
@@ -119,13 +118,9 @@ class Boundaries:
 
     async def advance(self) -> int:
         """Mine up to the next boundary, whatever the operators do; its block number."""
-        async with JsonRpc(self._network.engine.url) as rpc:
-            head = int(str(await rpc.call("eth_blockNumber")), 16)
-            interval = self._network.timing.interval_blocks
-            count = interval - head % interval
-            await rpc.call("anvil_mine", hex(count))
-        self._note(head + count)
-        return head + count
+        block = await self._network.mine_boundary()
+        self._note(block)
+        return block
 
     def _is_over(self) -> bool:
         """Whether the session of the newest boundary has come to its end, as far as it can."""
@@ -145,10 +140,3 @@ class Boundaries:
             if part <= self._certified and (not whole or part <= self._holding):
                 return True
         return now > max(self._since, self._heard) + self._quiet
-
-
-async def follow_the_clock(network: Devnet) -> None:
-    """Let a chain that makes blocks on demand give each the time of this machine, or a second more than the block before."""
-    if network.engine.name == "anvil":
-        async with JsonRpc(network.engine.url) as rpc:
-            await rpc.call("anvil_removeBlockTimestampInterval")

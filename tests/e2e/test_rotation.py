@@ -11,7 +11,7 @@ from eigenkms.devnet.network import Devnet
 from eigenkms.devnet.node_config import Timing
 from eigenkms.devnet.rotation import run_rotation
 from eigenkms.devnet.rotation_result import RotationResult
-from tests.e2e.boundaries import Boundaries, follow_the_clock
+from tests.e2e.boundaries import Boundaries
 from tests.support.databases import query
 from tests.support.live_network import ENGINE
 from tests.support.waiting import PATIENCE
@@ -32,7 +32,6 @@ PLAN = (
 
 async def mine(network: Devnet, served: Callable[[int], bool]) -> None:
     """Boundaries all the time, each when the last session is over and the client has decrypted since."""
-    await follow_the_clock(network)
     boundaries = Boundaries(network, set(), meanwhile=served, quiet=60.0)
     with boundaries.demanded():
         await boundaries.run()

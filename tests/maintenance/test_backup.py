@@ -58,7 +58,7 @@ class Home:
             PASSWORD,
             created=1_800_000_000,
             with_share=with_share,
-            between_looks=meanwhile,
+            between_reads=meanwhile,
         )
 
     def files(self) -> dict[str, bytes]:

@@ -34,7 +34,7 @@ from eigenkms.errors import EigenKmsError, InputError
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerKey, parse_address
 from eigenkms.protocols.wire import rpc_methods
-from tests.e2e.boundaries import Boundaries, follow_the_clock
+from tests.e2e.boundaries import Boundaries
 from tests.support import node_observation
 from tests.support.hosts import patient_host
 from tests.support.waiting import PATIENCE, eventually
@@ -432,7 +432,6 @@ def live_network(
                 folder, operators=operators, engine=ENGINE, timing=timing, access=access, anchor=anchor
             )
             network = await loop.stack.enter_async_context(opening)
-            await follow_the_clock(network)
             boundaries = Boundaries(network, paused)
             nursery = await loop.stack.enter_async_context(open_scope())
             nursery.start_soon(boundaries.run)

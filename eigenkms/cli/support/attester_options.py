@@ -1,4 +1,7 @@
-"""How a verb proves its right to a key: the attester that the settings name, and the creator's key, which never is an argument."""
+"""Make the attester that proves a verb's right to a key.
+
+The settings choose the attester. The key of an application's creator is read from a file, and never is an argument.
+"""
 
 import os
 import re

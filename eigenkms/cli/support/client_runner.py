@@ -1,4 +1,4 @@
-"""The bridge from a verb to the network: settings for the client library, and its calls run to their end.
+"""Run calls of the client library for a verb, with the settings of the verb.
 
 Modules of the network are imported when a call needs them, so that verbs which work offline start fast.
 """

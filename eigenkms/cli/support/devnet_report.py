@@ -85,7 +85,7 @@ def _sums(result: "RotationResult") -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers rounded, and none that JSON does not know."""
+    """Return a value for JSON: numbers are rounded, and NaN is None."""
     if isinstance(value, dict):
         return {name: _plain(inner) for name, inner in value.items()}
     if isinstance(value, list):

@@ -78,10 +78,10 @@ def print_verdicts(verdicts: Sequence["EvidenceVerdict"], *, online: bool, as_js
     for number, piece in enumerate(facts):
         if number:
             print_result("")
-        print_result_fields(_for_people(piece, online=online), as_json=False)
+        print_result_fields(_text_fields(piece, online=online), as_json=False)
 
 
-def _for_people(piece: Mapping[str, Any], *, online: bool) -> dict[str, Any]:
+def _text_fields(piece: Mapping[str, Any], *, online: bool) -> dict[str, Any]:
     shown = {name: value for name, value in piece.items() if value is not None and name != "operators"}
     if piece["source"] is not None:
         source = piece["source"]

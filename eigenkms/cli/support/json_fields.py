@@ -1,5 +1,6 @@
-"""The fields that ``--json`` prints, verb by verb: the source of their tables in docs/cli.md and in the manual pages.
+"""The fields that ``--json`` prints, by verb.
 
+The tables in docs/cli.md and in the manual pages are made from them.
 ``--help`` leaves them out, because programs need them and people at a terminal do not. A field keeps its name and its meaning.
 """
 

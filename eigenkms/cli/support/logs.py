@@ -1,8 +1,8 @@
-"""The log of a node on stderr: a line an event, for people or as JSON for programs.
+"""The log of a node on stderr: a line for each event, as text or as JSON.
 
-A record may carry ``extra={"fields": {...}}``: JSON-able facts that stand as fields of the JSON line.
-Whatever belongs to a session has its id's first eight digits as ``session``.
-Libraries speak only from *error* on, unless the node itself is set to *debug*.
+A record may carry ``extra={"fields": {...}}``, which become fields of the JSON line. Their values must be JSON. An event of a
+session has the first eight hex digits of its id as ``session``. Libraries log from the level *error* on, unless the node's level is
+*debug*.
 """
 
 import json
@@ -14,8 +14,9 @@ from eigenkms.printable import printable
 
 
 class TextFormatter(logging.Formatter):
-    """``2026-01-02T03:04:05.678Z info     message``; a traceback stands below it, indented, so that none of its lines can pass as
-    another record.
+    """Formats a record as ``2026-01-02T03:04:05.678Z info     message``.
+
+    The lines of a traceback follow. They are indented, so that none of them looks like another record.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -25,7 +26,7 @@ class TextFormatter(logging.Formatter):
 
 
 class _LineFormatter(logging.Formatter):
-    """The message alone."""
+    """Formats a record as its message alone."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(record.getMessage())
@@ -54,13 +55,19 @@ def timestamp(seconds: float) -> str:
 
 
 def tame_warnings() -> None:
-    """Verbs that keep no log: Python prints what is logged from *warning* on to stderr, as it is unless told otherwise."""
+    """Make the records of a verb without a log printable.
+
+    Python prints records from *warning* on to stderr, and would print control characters of foreign text with them.
+    """
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(_LineFormatter())
 
 
 def start_logging(level: str, form: str) -> None:
-    """Send the process's log to stderr. ``level`` and ``form`` as in the settings: ``auto`` is text for a terminal, else JSON."""
+    """Send the log of this process to stderr.
+
+    ``level`` and ``form`` are as in the settings. The form ``auto`` is text for a terminal, and JSON otherwise.
+    """
     handler = logging.StreamHandler(sys.stderr)
     as_text = sys.stderr.isatty() if form == "auto" else form == "text"
     handler.setFormatter(TextFormatter() if as_text else JsonFormatter())

@@ -1,4 +1,4 @@
-"""How a verb is declared: options made from the table of settings, help in groups, an example, ``--json``.
+"""Declare a verb: options from the table of settings, grouped help, an example.
 
 Many verbs take every setting of the chain, so a flat list buries the two or three options that belong to the verb itself. The help
 therefore lists options under headings, the verb's own first. click has no groups of options; the libraries that add them bring
@@ -68,7 +68,10 @@ class _SettingOption(click.Option):
 
 
 def grouped_options(command: click.Command, ctx: click.Context) -> Iterator[tuple[str, HelpRows]]:
-    """Yield each heading that the command has options for, with their rows, in the order of the help."""
+    """Yield the headings of a command's options, each with its rows.
+
+    They come in the order of the help. A heading without options is left out.
+    """
     rows: dict[str, HelpRows] = {}
     for option in command.get_params(ctx):
         record = option.get_help_record(ctx) if isinstance(option, click.Option) else None
@@ -135,7 +138,10 @@ def settings_options(*names: str, lazy: bool = False) -> Callable[[Verb], Verb]:
 
 
 def _option(setting: Setting) -> Callable[[Verb], Verb]:
-    """Every value is text here: the setting's own parser reads it, from a flag as from a file."""
+    """Make the option of a setting.
+
+    Its value is text. The setting's own parser reads it, as it does for a value from a file.
+    """
     if setting.toml is bool:
         flags = f"{setting.flag}/--no-{setting.flag.removeprefix('--')}"
         return click.option(flags, setting.name, cls=_SettingOption, default=None, help=_help(setting))
@@ -167,18 +173,27 @@ def _default_text(value: object) -> str:
 
 
 def json_option(function: F) -> F:
-    """Add ``--json``, passed on as ``as_json``. The fields of each verb are in ``json_fields``."""
+    """Add ``--json``, passed on as ``as_json``.
+
+    The fields of each verb are in ``json_fields``.
+    """
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(function)
 
 
 def exact_app_id_option(function: F) -> F:
-    """Add ``--exact-app-id``, passed on as ``exact``, for ``client_runner.checked_app_id``."""
+    """Add ``--exact-app-id``, passed on as ``exact``.
+
+    It is an argument of ``client_runner.checked_app_id``.
+    """
     text = "Hash the application id as it is spelled, even an address."
     return click.option("--exact-app-id", "exact", is_flag=True, help=text)(function)
 
 
 def print_result_fields(facts: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print the result of a verb to stdout: one JSON object, or one aligned line for each fact."""
+    """Print the result of a verb to stdout.
+
+    It is one JSON object, or one aligned line for each fact.
+    """
     if as_json:
         print_data(json.dumps(facts, indent=2))
         return

@@ -3,9 +3,9 @@
 ``-`` is stdout. A name of a descriptor (``/dev/stdout``, ``/dev/fd/3``) is that descriptor as it is open, not the file behind it
 opened again: a pipe, a socket and the end of a log stay what they are.
 
-Any other file appears whole or not at all. It is written under a temporary name in its folder, fsynced and renamed; it is removed
-if anything fails or a signal ends the process. Bytes that went to stdout cannot be taken back; a warning says that they were cut.
-A secret gets mode 0600, even if the file was there before with another mode. Input and output may not be one file.
+Any other file appears whole or not at all. It is written under a temporary name in its folder, fsynced and renamed. It is removed
+if anything fails or a signal ends the process. Bytes on stdout cannot be removed, so a warning says that the output is cut. A
+secret gets mode 0600, even if the file was there before with another mode. Input and output may not be one file.
 """
 
 import fcntl
@@ -26,6 +26,7 @@ from eigenkms.cli.support.output_stream import OutputStream, TerminalOutput, ter
 from eigenkms.cli.support.signals import SignalGuard
 from eigenkms.cli.support.standard_streams import STREAM, closed, descriptor_of, reason_of
 from eigenkms.errors import EigenKmsError, InputError
+from eigenkms.storage.data_dir import sync_folder
 
 if TYPE_CHECKING:
     from eigenkms.client.ciphertexts import Writable
@@ -146,11 +147,11 @@ class OutputFile:
                     self._sync(file)
                     signals.hold()
                     Path(file.name).replace(path)
-                    _sync_folder(path.parent)
+                    sync_folder(path.parent)
             except BaseException:
                 signals.hold()
                 Path(file.name).unlink(missing_ok=True)
-                with suppress(OSError):  # what is thrown away need not be flushed
+                with suppress(OSError):  # the file is gone: its last bytes need not be flushed
                     file.close()
                 raise
 
@@ -176,11 +177,3 @@ def _umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,8 +1,8 @@
-"""Where a password comes from: a file, an environment variable, or a prompt. Never an argument.
+"""Read a password from a file, an environment variable, or a prompt.
 
-A password is the first line of what is given, without a byte-order mark at its head and without its line end, CR or LF; spaces
-count. That is so wherever it comes from: an editor ends a file with LF or CR LF, and a secret that an orchestrator mounts as a file
-in one place and sets as a variable in another is the same password in both.
+No password is an argument, since other users of the machine can see arguments. A password is the first line of the text, without a
+byte-order mark before it and without its line end, CR or LF. Spaces belong to it. The rule is the same for all sources: an editor
+ends a file with LF or CR LF, and an orchestrator may set one secret as a file in one place and as a variable in another.
 """
 
 import getpass
@@ -26,7 +26,10 @@ BACKUP_VARIABLE = "EIGENKMS_BACKUP_PASSWORD"
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """To give a password other than at a prompt: a flag that names a file, and an environment variable."""
+    """The sources of a password other than a prompt.
+
+    They are a flag that names a file, and an environment variable.
+    """
 
     flag: str = "--password-file"
     variable: str = VARIABLE
@@ -52,8 +55,10 @@ def read_password(
     may_be_empty: bool = False,
     ways: Ways = KEYSTORES,
 ) -> str:
-    """The password for ``purpose`` ("keystore bn254.json"). ``confirm`` asks twice at a prompt; ``may_be_empty`` is for a file that
-    others wrote under no password; ``ways`` are where another password than the keystores' comes from. Raises InputError.
+    """Read the password for ``purpose``, such as "keystore bn254.json".
+
+    ``confirm`` makes a prompt ask twice. ``may_be_empty`` is for a file of another program that has an empty password. ``ways`` are
+    the flag and the variable of a password that is not that of the keystores. Raises InputError.
     """
     if file is not None:
         password = _first_line(_content(file), _name(file))
@@ -73,7 +78,10 @@ def _name(path: Path) -> str:
 
 
 def _content(path: Path) -> bytes:
-    """The first line and perhaps more. ``-`` is stdin, of which no more than that line is taken."""
+    """Read the first line of a file, and perhaps more.
+
+    ``-`` is stdin, of which only that line is read.
+    """
     if str(path) == "-":
         return _stdin_line()
     try:
@@ -92,7 +100,10 @@ def _stdin_line() -> bytes:
 
 
 def _first_line(content: bytes, where: str) -> str:
-    """What counts of ``content``, wherever it comes from. Raises InputError, which names ``where`` and repeats nothing."""
+    """Return the password in ``content``.
+
+    Raises InputError, which names ``where`` and repeats no content.
+    """
     line = re.split(rb"[\r\n]", content, maxsplit=1)[0]
     if len(line) > MAX_BYTES:
         raise InputError(f"read {where}: its first line is longer than {MAX_BYTES} bytes")
@@ -103,7 +114,7 @@ def _first_line(content: bytes, where: str) -> str:
 
 
 def has_terminal() -> bool:
-    """Whether there is somebody to ask."""
+    """Return whether a person can answer a prompt."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:

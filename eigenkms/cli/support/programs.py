@@ -1,5 +1,6 @@
-"""The program that ``exec`` becomes, looked up and looked at before any operator is asked.
+"""Find the program that ``exec`` becomes, and check that it can run.
 
+Both happen before any request to an operator.
 The kernel says "no such file or directory" of a program that is there if its interpreter is not: the one behind ``#!`` of a
 script, or the loader that an ELF file names (a program of another C library). Here the two are told apart, as are a folder, a file
 without permission to be executed, and a script whose lines end with CR LF.
@@ -39,7 +40,7 @@ def find_program(name: str) -> str:
 
 
 def _refused(name: str) -> InputError:
-    """Why nothing of this name can be run."""
+    """Make the error for a name that cannot be run."""
     candidates = [Path(name)] if "/" in name else [Path(folder) / name for folder in _folders()]
     there = [path for path in candidates if name and path.exists()]
     files = [path for path in there if not path.is_dir()]
@@ -68,14 +69,17 @@ def _not_executable(name: str, path: Path) -> InputError:
 
 
 def _unusable_interpreter(path: Path) -> str | None:
-    """Why the kernel could not run what the program itself needs, as a clause; None where it could, or that is not known."""
+    """Return why the program's interpreter or loader cannot be run, as a clause.
+
+    Returns None if it can be run, or if that is unknown.
+    """
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
             if head.startswith(b"#!"):
                 return _fault_of_script(head)
             loader = _loader(head, file)
-    except (OSError, OverflowError):  # what may be executed need not be readable, or be a whole ELF file
+    except (OSError, OverflowError):  # an executable file may be unreadable, or no whole ELF file
         return None
     if loader is None or loader.exists():
         return None
@@ -97,7 +101,10 @@ def _fault_of_script(head: bytes) -> str | None:
 
 
 def _loader(head: bytes, file: BinaryIO) -> Path | None:
-    """The loader that an ELF file names (elf(5)); None if it is none, or names none."""
+    """Return the loader that an ELF file names (elf(5)).
+
+    Returns None if it is no ELF file, or names none.
+    """
     if len(head) < 64 or head[:4] != b"\x7fELF" or head[4] not in (1, 2) or head[5] not in (1, 2):
         return None
     order, wide = "<>"[head[5] - 1], head[4] == 2

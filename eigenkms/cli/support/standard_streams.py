@@ -1,4 +1,6 @@
-"""The three standard streams as the verbs use them: always there, named in errors, and with a form for every character.
+"""The three standard streams, as the verbs use them.
+
+Each is always open, is named in its errors, and has a form for every character.
 
 A parent may have closed one (``>&-``). Python then has None in its place, and the next file that is opened gets its number, so a
 result for stdout would be written into a keystore or a database. ``prepare`` takes the number first, with /dev/null opened the
@@ -6,7 +8,7 @@ wrong way round, as ``stdopen`` of GNU coreutils does: a verb that uses the stre
 is closed again when ``exec`` becomes another program.
 
 An error of stdin or stdout is an ``InputError`` that names the stream, whatever library was reading or writing. A reader of stdout
-that went away stays ``BrokenPipeError``. What stderr does not take is lost: a message that cannot be shown changes no exit code.
+that went away stays ``BrokenPipeError``. An error of stderr is ignored: a message that cannot be shown changes no exit code.
 
 An encoding that lacks a character (ISO-8859-1, ASCII) gets an ASCII form of it.
 """
@@ -47,7 +49,10 @@ STREAM: Final = "-"
 
 
 def prepare() -> None:
-    """Replace ``sys.stdin``, ``sys.stdout`` and ``sys.stderr``. Call it once, before anything is read, written or opened."""
+    """Replace ``sys.stdin``, ``sys.stdout`` and ``sys.stderr``.
+
+    Call it once, before the process reads, writes or opens a file.
+    """
     # In ascending order: what is opened gets the lowest number that is free.
     stdin = _Input(_descriptor(0, sys.stdin, os.O_WRONLY), "r", closefd=False)
     stdout = _StandardOutput(_descriptor(1, sys.stdout, os.O_RDONLY), "w", closefd=False)
@@ -71,7 +76,10 @@ def _encoding(stream: TextIO | None) -> str:
 
 
 def _as_ascii(error: UnicodeError) -> tuple[str, int]:
-    """An error handler (``codecs.register_error``): known signs as people type them, others as Python escapes them."""
+    """Replace characters by ASCII, as an error handler of ``codecs.register_error``.
+
+    Known signs become those that people type, and others become escapes of Python.
+    """
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end]
@@ -82,7 +90,10 @@ codecs.register_error(ERRORS, _as_ascii)
 
 
 def descriptor_of(name: str) -> int | None:
-    """The number of the descriptor of this process that a path names (``/dev/stdin``, ``/dev/fd/3``); None for any other path."""
+    """Return the number of the descriptor of this process that a path names.
+
+    Such paths are ``/dev/stdin`` and ``/dev/fd/3``. Returns None for any other path.
+    """
     path = Path(name)
     with suppress(OSError, RuntimeError):  # RuntimeError: a loop of links
         own = Path("/proc/self/fd").resolve()
@@ -144,7 +155,10 @@ def reason_of(error: OSError) -> str:
 
 
 def closed(action: str, use: str) -> InputError:
-    """Why a stream cannot be used that the parent closed, or opened the other way round."""
+    """Make the error of a stream that the parent closed.
+
+    It may also have opened it the wrong way round.
+    """
     return InputError(
         f"{action}: it is closed to {use}", hint="name a file instead, or leave the stream open"
     )

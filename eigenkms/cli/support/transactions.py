@@ -1,4 +1,4 @@
-"""Show, confirm and send plans of ``chain.operator_registry``, for every verb that does."""
+"""Show, confirm and send the plans of ``chain.operator_registry``."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -114,7 +114,10 @@ def _outcome(reason: str | None) -> str:
 
 
 async def _confirm(plan: "Plan", fee: int, options: SendOptions) -> None:
-    """Say what will be sent, and ask once. Raises InputError where nobody can be asked, or the answer is no."""
+    """Print the transactions of a plan, and ask once whether to send them.
+
+    Raises InputError if there is no terminal to ask at, or the answer is no.
+    """
     from eigenkms.chain.rpc_values import format_ether
     from eigenkms.cli.support.prompts import confirm
     from eigenkms.types import to_hex
@@ -162,7 +165,7 @@ async def _send(sender: "Sender", plan: "Plan") -> dict[str, "Receipt"]:
 def _facts(
     plan: "Plan", chain_id: int, fee: int, receipts: dict[str, "Receipt"], simulated: dict[str, str] | None
 ) -> dict[str, Any]:
-    """As ``--json`` prints them (docs/cli.md, operator)."""
+    """Return the fields that ``--json`` prints (docs/cli.md, operator)."""
     from eigenkms.types import to_hex
 
     return {

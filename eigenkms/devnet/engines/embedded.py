@@ -1,8 +1,8 @@
-"""The embedded engine as a process: ``python -m eigenkms.devnet.engines.embedded --port 0``.
+"""The embedded engine as a process.
 
-Prints ``Listening on 127.0.0.1:<port>`` when it is ready, and ends when its standard input closes. One lock guards the
-chain; a thread a connection waits for it. Only this machine can connect. There is no authentication: a development
-chain has nothing to protect.
+``python -m eigenkms.devnet.engines.embedded --port 0`` prints ``Listening on 127.0.0.1:<port>`` when it is ready, and ends when its
+standard input closes. One lock guards the chain, and the thread of each connection waits for it. Only this machine can connect.
+There is no authentication: a development chain has nothing to protect.
 """
 
 import argparse

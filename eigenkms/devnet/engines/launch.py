@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
@@ -23,6 +24,7 @@ import trio
 
 from eigenkms.config.environment import without_own_secrets
 from eigenkms.devnet.engines.accounts import BALANCE_WEI, PRIVATE_KEYS, address_of
+from eigenkms.devnet.nurseries import background_task
 from eigenkms.errors import ChainError, InputError
 from eigenkms.types import to_hex
 
@@ -109,7 +111,7 @@ async def open_engine(
             url = f"http://127.0.0.1:{listening}"
             if name == "anvil":
                 await _prepare_anvil(url, block_time)
-            async with _draining(process, log.fileno()):
+            async with background_task(partial(_drain, process, log.fileno())):
                 yield ChainProcess(name, url, chain_id, PRIVATE_KEYS, pid or process.pid)
         finally:
             await _stop(process)
@@ -143,7 +145,10 @@ def _command(name: EngineName, block_time: float, chain_id: int, port: int, behi
 
 
 async def _ready(name: str, process: trio.Process, log_path: Path | None) -> tuple[int, int | None]:
-    """Return the port that the engine says it listens on, and its process id if a guard says it. Both say it in a line."""
+    """Return the port of the engine, and its process id if a guard states it.
+
+    Each is a line of the standard output.
+    """
     assert process.stdout is not None
     said = b""
     with trio.move_on_after(START_SECONDS):
@@ -174,25 +179,8 @@ def _require_free(name: str, port: int) -> None:
         ) from None
 
 
-@asynccontextmanager
-async def _draining(process: trio.Process, log: int) -> AsyncIterator[None]:
-    """Move the rest of the engine's output to the log, so that it never waits for a reader.
-
-    An error of the body leaves as itself, not in a group.
-    """
-    failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_drain, process, log)
-        try:
-            yield
-        except Exception as exc:  # noqa: BLE001 - raised again below
-            failure = exc
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-
-
 async def _drain(process: trio.Process, log: int) -> None:
+    """Move the output of the engine to the log, so that it waits for no reader."""
     assert process.stdout is not None
     async for chunk in process.stdout:
         os.write(log, chunk)
@@ -207,10 +195,15 @@ async def _prepare_anvil(url: str, block_time: float) -> None:
         await rpc.batch([("anvil_setBlockTimestampInterval", (step,)), *funding])
 
 
-async def set_clock(engine: ChainProcess, rpc: "JsonRpc") -> None:
-    """The next block of an anvil that was started ``behind`` has this machine's time."""
+async def set_clock(engine: ChainProcess, rpc: "JsonRpc", *, on_demand: bool) -> None:
+    """Set an anvil that was started ``behind`` to this machine's time.
+
+    The next block has that time. With ``on_demand`` each later block has it too, or a second more than the block before.
+    """
     if engine.name == "anvil":
         await rpc.call("evm_setNextBlockTimestamp", hex(int(time.time())))
+        if on_demand:
+            await rpc.call("anvil_removeBlockTimestampInterval")
 
 
 async def _stop(process: trio.Process) -> None:

@@ -20,7 +20,7 @@ OTHERS_PERMISSIONS: Final = stat.S_IRWXG | stat.S_IRWXO
 """Permissions of a file for users that are not its owner."""
 _BECAUSE: Final = "because "
 HEALTHY, LOCAL, EXTERNAL = 0, 1, 2
-"""Exit codes: no fault; a fault or a warning on this machine; a fault of the RPC or of the network."""
+"""Exit codes: no fault, a fault or a warning on this machine, and a fault of the RPC or of the network."""
 
 
 class Verdict(StrEnum):

@@ -118,10 +118,10 @@ async def stored_state(case: CheckContext) -> Finding:
     """
     if case.is_running:
         return ok("a node has it open")
-    return await trio.to_thread.run_sync(_look_at_store, case)
+    return await trio.to_thread.run_sync(_inspect_store, case)
 
 
-def _look_at_store(case: CheckContext) -> Finding:
+def _inspect_store(case: CheckContext) -> Finding:
     folder, identity = case.config.data_dir, StoreIdentity(case.cluster, case.config.operator)
     password, is_tried = case.password, True
     if (folder / DATABASE_NAME).exists():

@@ -26,7 +26,7 @@ COMMON_DEPTH: Final = 8
 
 
 async def rpc(case: CheckContext) -> Finding:
-    """Each URL answers with a JSON-RPC answer."""
+    """Check that each URL answers JSON-RPC."""
     silent: list[ChainError] = []
     for client in case.rpcs:
         try:

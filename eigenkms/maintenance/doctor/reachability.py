@@ -116,12 +116,12 @@ async def _ask_reach(
     frame = await trio.to_thread.run_sync(_sign, case, operator)
     peer = case.addresses[operator].peer_id
     try:
-        answers[operator] = decode_reach_answer(await _patiently(case, peer, frame))
+        answers[operator] = decode_reach_answer(await _request_reach(case, peer, frame))
     except EigenKmsError as error:
         answers[operator] = str(error)[:200]
 
 
-async def _patiently(case: CheckContext, peer: PeerId, frame: bytes) -> bytes:
+async def _request_reach(case: CheckContext, peer: PeerId, frame: bytes) -> bytes:
     """Return the peer's answer; query a busy peer again."""
     for _ in range(BUSY_TIMES):
         try:
