@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from eigenkms.chain.operator_set import ChainOperator
 from eigenkms.crypto import bn254
 from eigenkms.errors import InputError, RemoteProtocolError
-from eigenkms.p2p.identity import PeerAddress, PeerId, TransportAddress, parse_address, parse_transport
+from eigenkms.p2p.identity import PeerAddress, PeerId, TransportAddress, parse_transport
+from eigenkms.p2p.operator_socket import parse_socket
 from eigenkms.protocols.wire.client_rpc import MAX_RECORDS
 from eigenkms.protocols.wire.frames import NO_SESSION, Frame
 from eigenkms.protocols.wire.peer_claims import ClaimStanding, PeerClaim, dial_order
@@ -120,7 +121,7 @@ class AddressBook:
     def _socket(self, operator: OperatorAddress) -> PeerAddress | None:
         found = self._find(operator)
         try:
-            return None if found is None else parse_address(found.socket)
+            return None if found is None else parse_socket(found.socket).address
         except InputError:
             return None
 
