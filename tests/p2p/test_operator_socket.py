@@ -132,7 +132,7 @@ def test_a_socket_that_is_none_is_refused(socket: str) -> None:
 
 def test_an_error_names_the_canonical_spelling() -> None:
     """If that is all that was wrong."""
-    with pytest.raises(InputError, match="its canonical spelling is https://kms.example.org$"):
+    with pytest.raises(InputError, match=r"its canonical spelling is https://kms\.example\.org$"):
         parse_origin("https://kms.example.org:443")
 
 
