@@ -235,7 +235,7 @@ def _show(*, address: str | None, settings: "Settings", as_json: bool) -> None:
     print_registration(found, pending, keystore if asked == own else None, as_json=as_json)
 
 
-@verb("list", "eigenkms operator list --environment sepolia --rpc-url https://rpc.example.org --json")
+@verb("list", "eigenkms operator list --config cluster.toml --json")
 @settings_options(*CHAIN_SETTINGS)
 @json_option
 def _list(*, settings: "Settings", as_json: bool) -> None:

@@ -11,7 +11,7 @@ from eigenkms.chain.operator_set import ChainOperator
 from eigenkms.crypto import bn254
 from eigenkms.errors import InputError, RemoteProtocolError
 from eigenkms.p2p.identity import PeerAddress, PeerId, TransportAddress, parse_transport
-from eigenkms.p2p.operator_socket import parse_socket
+from eigenkms.p2p.operator_socket import describe_unusable, parse_socket
 from eigenkms.protocols.wire.client_rpc import MAX_RECORDS
 from eigenkms.protocols.wire.frames import NO_SESSION, Frame
 from eigenkms.protocols.wire.peer_claims import ClaimStanding, PeerClaim, dial_order
@@ -88,6 +88,11 @@ class AddressBook:
         everybody = [*self._operators, *self._former]
         rivals = [claim for other in everybody if (claim := self._claimed_location(other)) is not None]
         return own.peer, dial_order(claim for claim in rivals if claim.peer == own.peer)[own.peer]
+
+    def describe_missing_peer(self, operator: OperatorAddress) -> str:
+        """Return why ``peer_of`` knows no peer of an operator, as a sentence on it."""
+        found = self._find(operator)
+        return "it is no operator of this cluster" if found is None else describe_unusable(found.socket)
 
     @property
     def home(self) -> TransportAddress | None:

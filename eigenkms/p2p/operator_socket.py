@@ -98,3 +98,10 @@ def parse_socket(text: str) -> OperatorSocket:
             hint="the path of the URL must be the multiaddr of the operator's peer",
         )
     return OperatorSocket(parse_address(f"/{path}"), origin)
+
+
+def describe_unusable(text: str) -> str:
+    """Return why nobody can dial a socket that ``parse_socket`` refuses, as a sentence on an operator."""
+    if not text:
+        return "it has no socket on chain"
+    return f"its socket on chain is no multiaddr with a peer id: {text[:80]!r}"

@@ -17,6 +17,7 @@ from eigenkms.maintenance.doctor.checks import Finding, failed, ok, skipped, war
 from eigenkms.maintenance.doctor.context import CheckContext, PeerStatus
 from eigenkms.node.clock_skew import CLOCK_SECONDS
 from eigenkms.p2p.identity import PeerAddress
+from eigenkms.p2p.operator_socket import describe_unusable
 from eigenkms.protocols.wire import rpc_methods
 from eigenkms.types import DialOutcome, OperatorAddress, to_hex
 
@@ -58,7 +59,11 @@ async def peers(case: CheckContext) -> Finding:
     others = [o for o in case.operators.operators if o.address != case.config.operator]
     if not others:
         return skipped("there are no other operators yet")
-    missing = {o.address: _unparsable(o.socket) for o in others if o.address not in case.addresses}
+    missing = {
+        o.address: MissingAnswer(Fault.UNPARSABLE, describe_unusable(o.socket))
+        for o in others
+        if o.address not in case.addresses
+    }
     async with trio.open_nursery() as nursery:
         for operator, address in case.addresses.items():
             nursery.start_soon(_ask_status, case, operator, address, missing)
@@ -71,12 +76,6 @@ async def peers(case: CheckContext) -> Finding:
             f"{len(case.peers)} of {len(others)} other operators answer; {silent}", "tell these operators"
         )
     return ok(f"{len(others)} of {len(others)} other operators answer")
-
-
-def _unparsable(socket: str) -> MissingAnswer:
-    return MissingAnswer(
-        Fault.UNPARSABLE, f"its socket on chain is no multiaddr with a peer id: {socket[:80]!r}"
-    )
 
 
 def _most_telling(missing: Collection[MissingAnswer]) -> Fault:
