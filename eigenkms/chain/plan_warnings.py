@@ -1,7 +1,7 @@
-"""What an operator reads before the transactions of a plan are sent.
+"""Warnings before the transactions of a plan are sent.
 
-The effects reach beyond the operator set: the allocation delay is the operator's in all of EigenLayer, and the AVS registrar keeps
-one socket for an operator in all sets of the AVS.
+The effects reach beyond the operator set. The allocation delay is the operator's in all of EigenLayer. The AVS registrar keeps one
+socket for an operator, in all sets of the AVS.
 """
 
 from collections.abc import Iterator

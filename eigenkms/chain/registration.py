@@ -38,7 +38,7 @@ def gas_of_socket(socket: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class OperatorProfile:
-    """What an account registers with as an operator, once and for all AVSs of EigenLayer.
+    """The settings of an operator in all of EigenLayer, sent once.
 
     ``allocation_delay``: blocks before an allocation of stake takes effect.
     """

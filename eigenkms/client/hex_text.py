@@ -1,4 +1,4 @@
-"""Ciphertexts as hexadecimal text, the form in which the reference's client writes and reads files.
+"""Ciphertexts as hexadecimal text, as the reference's client writes them.
 
 ``0x`` and two digits a byte, of either case, on one line. Blanks and ends of lines may stand before and after it, and nowhere
 else. Reader and writer work piece by piece, in constant memory.
@@ -64,7 +64,10 @@ class HexReader:
 
 
 class HexWriter:
-    """Writes what it is given to ``sink`` as hexadecimal text, with the end of the line when its block ends."""
+    """Writes content to ``sink`` as hexadecimal text.
+
+    The end of the line comes when its block ends, and not if that raised.
+    """
 
     def __init__(self, sink: "Writable") -> None:
         self._sink = sink

@@ -1,4 +1,4 @@
-"""The socket that an operator publishes on chain: one text for two kinds of readers.
+"""The socket of an operator on chain: one text for two kinds of readers.
 
 An operator without an HTTP API publishes a multiaddr. An operator with one publishes a URL whose path is that multiaddr::
 
@@ -12,8 +12,8 @@ The other form that the reference's client accepts, ``http://PEERID:PORT@HOST:PO
 host. A URL with credentials is sent as a header of HTTP authentication, and ``fetch`` of JavaScript refuses it (Fetch Standard,
 "new Request"). Proxies and logs hide it as a password.
 
-Anybody can write to the chain, so a socket has one spelling and a bound: a lower-case host, an IP address in its canonical form, no
-default port, and neither credentials nor query nor fragment.
+Anybody can write to the chain, so a socket has a bound and one spelling. The host is in lower case or a canonical IP address. There
+is no default port, and neither credentials nor query nor fragment.
 """
 
 import re
@@ -52,7 +52,10 @@ class HttpOrigin:
 
 @dataclass(frozen=True, slots=True)
 class OperatorSocket:
-    """A parsed socket: the peer's address, and the HTTP API if there is one. ``str()`` gives the socket."""
+    """A parsed socket: the peer's address, and the HTTP API if there is one.
+
+    ``str()`` gives the socket.
+    """
 
     address: PeerAddress
     http: HttpOrigin | None = None
@@ -62,7 +65,10 @@ class OperatorSocket:
 
 
 def parse_origin(text: str) -> HttpOrigin:
-    """Read ``http[s]://HOST[:PORT]`` in its one spelling. Raises InputError for anything else."""
+    """Read ``http[s]://HOST[:PORT]`` in its one spelling.
+
+    Raises InputError for anything else.
+    """
     match = _ORIGIN.match(text) if len(text) <= MAX_SOCKET_TEXT else None
     if match is None:
         raise InputError(
@@ -101,7 +107,10 @@ def parse_socket(text: str) -> OperatorSocket:
 
 
 def describe_unusable(text: str) -> str:
-    """Return why nobody can dial a socket that ``parse_socket`` refuses, as a sentence on an operator."""
+    """Return why nobody can dial a socket that ``parse_socket`` refuses.
+
+    The reason is a sentence on an operator.
+    """
     if not text:
         return "it has no socket on chain"
     return f"its socket on chain is no multiaddr with a peer id: {text[:80]!r}"

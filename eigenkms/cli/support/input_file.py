@@ -93,7 +93,10 @@ class InputFile:
             yield ArmorReader(reader) if armored else reader, armored
 
     def read_unarmored(self, label: bytes = ENCRYPTED_FILE) -> bytes:
-        """Return its bytes, without its armor if it has one, and of hexadecimal text what that stands for."""
+        """Return its bytes, without its armor if it has one.
+
+        Of hexadecimal text, return the bytes that it stands for.
+        """
         content = self.read(MAX_TEXT)
         if is_hex(content[:MAX_BEFORE]):
             return HexReader(BytesIO(content)).read(len(content))

@@ -1,4 +1,4 @@
-"""The socket that an operator publishes: an address, a peer id, and the URL of an HTTP API.
+"""The socket of an operator: an address, a peer id, and the URL of an HTTP API.
 
 Others dial the node at the address, and must find the peer id there. Clients of the reference use the URL.
 """
@@ -150,7 +150,10 @@ def socket_of(text: str) -> "OperatorSocket | None":
 
 
 def shown_socket(text: str) -> str:
-    """Return a socket for people: anybody may publish anything, and no node can dial most of it."""
+    """Return a socket for people, marked if no node can dial it.
+
+    Anybody may publish anything.
+    """
     if not text:
         return "(no socket)"
     return (

@@ -24,7 +24,10 @@ NO_VERSION: Final = 503
 
 
 async def http_api(case: CheckContext) -> Finding:
-    """Check that the URL on chain leads to this operator's API, with a valid certificate."""
+    """Check that the URL on chain leads to this operator's API.
+
+    Its certificate must be valid.
+    """
     socket, config = case.socket, case.config.http
     if socket is None or (socket.http is None and config.listen is None):
         return skipped("the socket on chain names no HTTP API")
@@ -75,7 +78,10 @@ async def _fetch(url: str) -> tuple[int, bytes]:
 
 
 def _unreached(socket: OperatorSocket, error: BaseException) -> Finding:
-    """Return the finding on a request that got no answer: a certificate, a refusal, or another cause."""
+    """Return the finding on a request that got no answer.
+
+    The cause is a certificate, a refused connection, or another one.
+    """
     causes = list(_causes(error))
     for each in causes:
         if isinstance(each, ssl.SSLCertVerificationError):

@@ -27,7 +27,7 @@ MAX_TIME: Final = 2**53
 """Unix times beyond this one are invalid."""
 
 
-class Fault(Enum):
+class PeerFault(Enum):
     """Why an operator did not answer, in the order in which its next step matters."""
 
     FILTERED = auto()
@@ -37,10 +37,10 @@ class Fault(Enum):
 
 
 _ADVICE: Final = {
-    Fault.FILTERED: "let this machine open TCP connections outwards, if other machines reach these addresses",
-    Fault.OTHER: "let this machine open TCP connections outwards",
-    Fault.REFUSED: "tell these operators: this machine reaches theirs, and no node listens there",
-    Fault.UNPARSABLE: "tell these operators to publish sockets of this network with eigenkms operator update-socket; if they run "
+    PeerFault.FILTERED: "let this machine open TCP connections outwards, if other machines reach these addresses",
+    PeerFault.OTHER: "let this machine open TCP connections outwards",
+    PeerFault.REFUSED: "tell these operators: this machine reaches theirs, and no node listens there",
+    PeerFault.UNPARSABLE: "tell these operators to publish sockets of this network (eigenkms operator update-socket); if they run "
     "the reference implementation, this operator set is not for this program",
 }
 
@@ -49,7 +49,7 @@ _ADVICE: Final = {
 class MissingAnswer:
     """Why one operator did not answer, for a person in ``reason``."""
 
-    fault: Fault
+    fault: PeerFault
     reason: str
 
 
@@ -60,7 +60,7 @@ async def peers(case: CheckContext) -> Finding:
     if not others:
         return skipped("there are no other operators yet")
     missing = {
-        o.address: MissingAnswer(Fault.UNPARSABLE, describe_unusable(o.socket))
+        o.address: MissingAnswer(PeerFault.UNPARSABLE, describe_unusable(o.socket))
         for o in others
         if o.address not in case.addresses
     }
@@ -78,10 +78,13 @@ async def peers(case: CheckContext) -> Finding:
     return ok(f"{len(others)} of {len(others)} other operators answer")
 
 
-def _most_telling(missing: Collection[MissingAnswer]) -> Fault:
-    """Return the fault whose next step comes first: one of this machine before one of theirs."""
+def _most_telling(missing: Collection[MissingAnswer]) -> PeerFault:
+    """Return the fault whose next step comes first.
+
+    A fault of this machine comes before one of theirs.
+    """
     found = {each.fault for each in missing}
-    return next(fault for fault in Fault if fault in found)
+    return next(fault for fault in PeerFault if fault in found)
 
 
 async def _ask_status(
@@ -102,7 +105,7 @@ async def _ask_status(
         missing[operator] = await _missing_answer(case, address, error)
         return
     if not isinstance(said, dict):
-        missing[operator] = MissingAnswer(Fault.OTHER, "its status is no status")
+        missing[operator] = MissingAnswer(PeerFault.OTHER, "its status is no status")
         return
     told = said.get("time")
     ahead = None
@@ -112,15 +115,18 @@ async def _ask_status(
 
 
 async def _missing_answer(case: CheckContext, address: PeerAddress, error: Exception) -> MissingAnswer:
-    """Return the fault behind a failed call; a new dial finds out whether a port refuses or swallows it."""
+    """Return the fault behind a failed call.
+
+    A new dial finds out whether the port refuses it or swallows it.
+    """
     if not isinstance(error, NetworkError):
-        return MissingAnswer(Fault.OTHER, str(error)[:200])
+        return MissingAnswer(PeerFault.OTHER, str(error)[:200])
     met = await case.visitor.probe(address.peer_id, address.transport, timeout=DIAL_SECONDS)
     if met is DialOutcome.REFUSED:
-        return MissingAnswer(Fault.REFUSED, f"connection refused: nothing listens at {address.multiaddr}")
+        return MissingAnswer(PeerFault.REFUSED, f"connection refused: nothing listens at {address.multiaddr}")
     if met is DialOutcome.TIMED_OUT:
-        return MissingAnswer(Fault.FILTERED, f"nothing comes back from {address.multiaddr}")
-    return MissingAnswer(Fault.OTHER, str(error)[:200])
+        return MissingAnswer(PeerFault.FILTERED, f"nothing comes back from {address.multiaddr}")
+    return MissingAnswer(PeerFault.OTHER, str(error)[:200])
 
 
 async def parameters(case: CheckContext) -> Finding:

@@ -54,8 +54,8 @@ _READERS: Final = 2
 SOCKET_PATH: Final = "/{kind}/{host}/tcp/{port:int}/p2p/{peer}"
 """Path of a socket on chain (``p2p.operator_socket``), under which the clients of the reference ask.
 
-Any multiaddr is taken: the one on chain may name a new address or a new peer id before the node is restarted, or an old one in
-the memory of a client. It selects nothing and gives no right.
+Any multiaddr is taken. The one on chain may name a new address or peer id before the node is restarted, and a client may have an
+old one. It selects nothing and gives no right.
 """
 
 

@@ -145,7 +145,10 @@ class Canary:
             await trio.sleep(pause)
 
     def _has_left(self) -> bool:
-        """Return whether the newest operator set is without this operator: others refuse its probes."""
+        """Return whether the newest operator set is without this operator.
+
+        Others refuse its probes then.
+        """
         return bool(self._peers.operators) and not self._peers.is_member(self._me)
 
     def _forget(self) -> None:
