@@ -34,7 +34,7 @@ async def http_api(case: CheckContext) -> Finding:
     url = None if socket.http is None else str(socket.http)
     publish = f"set http_url, and run {case.update_socket(socket.address.multiaddr)}"
     if url is None:
-        return warning(
+        return skipped(
             "the socket on chain names no HTTP API: clients of the reference do not find it", publish
         )
     if config.url not in (None, url):
