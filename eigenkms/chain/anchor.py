@@ -146,8 +146,11 @@ class Anchor:
             if not refusal.is_revert:
                 raise
             found = []
-        if not found or _cluster_of(*(value for (value,) in found)) != self._cluster:
-            raise ChainError(f"{what}: it is not the registry of this cluster", hint=hint)
+        if not found:
+            other = "another contract is there, and no registry of this program (the reference's registry is none)"
+            raise ChainError(f"{what}: {other}", hint=f"{hint}; eigenkms anchor deploy makes one")
+        if _cluster_of(*(value for (value,) in found)) != self._cluster:
+            raise ChainError(f"{what}: it is the registry of another cluster", hint=hint)
         self._is_checked = True
 
     async def _read(self, calls: Sequence[tuple[abi.Function, tuple[object, ...]]]) -> list[tuple[Any, ...]]:

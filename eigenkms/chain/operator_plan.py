@@ -47,14 +47,14 @@ class TransactionStep:
 class Plan:
     """An action of an account (20 bytes) and its steps, in order.
 
-    ``after`` is for the person when it is done, ``warning`` before it.
+    ``after`` is for the person when it is done, ``warnings`` are before it.
     """
 
     action: str
     account: bytes
     steps: tuple[TransactionStep, ...]
     after: tuple[str, ...] = ()
-    warning: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def calls(self) -> tuple[Call, ...]:

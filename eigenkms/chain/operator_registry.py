@@ -19,7 +19,8 @@ from eigenkms.chain.operator_keys import CURVES, OperatorKey
 from eigenkms.chain.operator_plan import OperatorRegistration, Plan, TransactionStep
 from eigenkms.chain.operator_set import MAX_MEMBERS
 from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
-from eigenkms.chain.registration import Call
+from eigenkms.chain.plan_warnings import describe_replacement, socket_replaced, warnings_of_joining
+from eigenkms.chain.registration import Call, OperatorProfile
 from eigenkms.chain.revert_reasons import explain_revert
 from eigenkms.chain.rpc import RpcRefusedError, pin
 from eigenkms.chain.rpc_values import format_ether, format_gwei, parse_quantity
@@ -134,9 +135,17 @@ class OperatorRegistry:
     # --------------------------------------------------------------------------------------------------- plans
 
     async def register(
-        self, account: bytes, key: OperatorKey, socket: str, *, metadata_uri: str = ""
+        self,
+        account: bytes,
+        key: OperatorKey,
+        socket: str,
+        profile: OperatorProfile | None = None,
+        *,
+        replace_socket: bool = False,
     ) -> Plan:
         """Plan the way from a bare account to a member with this key and socket.
+
+        ``replace_socket``: another socket of the operator may be overwritten.
 
         Raises InputError for what cannot work, and ChainError.
         """
@@ -146,9 +155,12 @@ class OperatorRegistry:
         if now.is_member:
             return self._registered(action, now, key, socket)
         self._check_may_join(action, now)
+        if now.socket not in ("", socket) and not replace_socket:
+            raise socket_replaced(action, now.socket, socket)
+        profile = profile or OperatorProfile()
         become = TransactionStep("become operator", None, "it is an operator already")
         if not now.is_operator:
-            call = registration.call_register_as_operator(self.contracts, account, metadata_uri)
+            call = registration.call_register_as_operator(self.contracts, account, profile)
             become = replace(become, call=call, done="")
         return Plan(
             action,
@@ -159,11 +171,10 @@ class OperatorRegistry:
                 await self._key_step(action, now, key),
                 TransactionStep("join operator set", registration.call_join(self.contracts, account, socket)),
             ),
-            (
-                "start its node, if it does not run: it takes part from the next boundary on"
-                if key.curve == abi.CURVE_BN254
-                else "no node of this network can serve in this set: they sign with BN254 keys",
-            ),
+            ("start its node, if it does not run: it takes part from the next boundary on",)
+            if key.curve == abi.CURVE_BN254
+            else (),
+            tuple(warnings_of_joining(now, key.curve, socket, profile)),
         )
 
     def _registered(self, action: str, now: OperatorRegistration, key: OperatorKey, socket: str) -> Plan:
@@ -292,8 +303,8 @@ class OperatorRegistry:
                 hint="try again after that block; its key stays registered until then",
             )
         call = registration.call_deregister_key(self.contracts, account)
-        warning = "this key can never be registered again, by nobody and in no set"
-        return Plan(action, account, (TransactionStep("deregister key", call),), warning=warning)
+        warnings = ("this key can never be registered again, by nobody and in no set",)
+        return Plan(action, account, (TransactionStep("deregister key", call),), warnings=warnings)
 
     async def update_socket(self, account: bytes, socket: str) -> Plan:
         """Publish ``socket``, unless the chain has it.
@@ -311,7 +322,8 @@ class OperatorRegistry:
                 action, account, (TransactionStep("update socket", None, f"the chain has {socket} already"),)
             )
         call = registration.call_update_socket(self.contracts, account, socket)
-        return Plan(action, account, (TransactionStep("update socket", call),))
+        warnings = (describe_replacement(now.socket, socket),) if now.socket else ()
+        return Plan(action, account, (TransactionStep("update socket", call),), warnings=warnings)
 
     async def allow(self, account: bytes, operator: bytes, *, remove: bool = False) -> Plan:
         """Plan to put ``operator`` on the allow-list, or off it, as its owner.

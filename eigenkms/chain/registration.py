@@ -37,6 +37,17 @@ def gas_of_socket(socket: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class OperatorProfile:
+    """The settings of an operator in all of EigenLayer, sent once.
+
+    ``allocation_delay``: blocks before an allocation of stake takes effect.
+    """
+
+    metadata_uri: str = ""
+    allocation_delay: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One transaction, before it is signed.
 
@@ -74,9 +85,10 @@ async def _read(rpc: Rpc, to: bytes, function: abi.Function, *values: object) ->
 # --- the calls, by who must send them
 
 
-def call_register_as_operator(contracts: Deployment, operator: bytes, metadata_uri: str = "") -> Call:
+def call_register_as_operator(contracts: Deployment, operator: bytes, profile: OperatorProfile) -> Call:
     """Return the call that registers an account as an operator; the account sends it."""
-    what, arguments = f"register {to_hex(operator)} as an operator", (bytes(20), 0, metadata_uri)
+    what = f"register {to_hex(operator)} as an operator"
+    arguments = (bytes(20), profile.allocation_delay, profile.metadata_uri)
     to = contracts.delegation_manager
     return Call(what, "delegation manager", to, abi.REGISTER_AS_OPERATOR, arguments, GAS_OPERATOR)
 
@@ -137,7 +149,7 @@ def call_deregister_key(contracts: Deployment, operator: bytes) -> Call:
 
 
 def call_join(contracts: Deployment, operator: bytes, socket: str) -> Call:
-    """Return the call that joins the set with a socket, a multiaddr; the operator sends it."""
+    """Return the call that joins the set with a socket; the operator sends it."""
     params = (contracts.avs, [contracts.operator_set_id], encode(("string",), (socket,)))
     return Call(
         f"register operator {to_hex(operator)} for the operator set",
@@ -171,9 +183,9 @@ def call_update_socket(contracts: Deployment, operator: bytes, socket: str) -> C
 # --- the calls, sent
 
 
-async def register_as_operator(operator: Sender, contracts: Deployment, *, metadata_uri: str = "") -> Receipt:
+async def register_as_operator(operator: Sender, contracts: Deployment) -> Receipt:
     """Make the sender's account an EigenLayer operator. Raises ChainError."""
-    return await perform(operator, call_register_as_operator(contracts, operator.address, metadata_uri))
+    return await perform(operator, call_register_as_operator(contracts, operator.address, OperatorProfile()))
 
 
 async def add_to_allowlist(owner: Sender, contracts: Deployment, operator: bytes) -> Receipt:
@@ -203,7 +215,7 @@ async def deregister_key(operator: Sender, contracts: Deployment) -> Receipt:
 
 
 async def register_for_operator_set(operator: Sender, contracts: Deployment, socket: str) -> Receipt:
-    """Join the set, with a socket (a multiaddr as text). Raises ChainError."""
+    """Join the set, with a socket. Raises ChainError."""
     return await perform(operator, call_join(contracts, operator.address, socket))
 
 

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 def command(*, file: str | None, output: str | None, exact: bool, settings: "Settings") -> None:
     """Decrypt a file with a quorum of operators.
 
-    Reads FILE or stdin, binary or armored. With -o the output file appears only if all of it is verified. On stdout each piece is
-    verified before it is written, so check the exit code before you use it. Exit codes: 2 if too few operators answered, 3 if
-    they refused, 4 for a wrong application or cluster, or a changed ciphertext.
+    Reads FILE or stdin: binary, armored or hexadecimal. With -o the output file appears only if all of it is verified. On stdout
+    each piece is verified before it is written, so check the exit code before you use it. Exit codes: 2 if too few operators
+    answered, 3 if they refused, 4 for a wrong application or cluster, or a changed ciphertext.
     """
     from eigenkms.client.ciphertexts import open_ciphertext
 

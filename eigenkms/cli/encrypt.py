@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @click.argument("file", required=False, metavar="[FILE]")
 @click.option("-o", "--output", metavar="FILE", help="Write here instead of to stdout.")
 @click.option("-a", "--armor", "armored", is_flag=True, help="Write text instead of binary.")
+@click.option("--hex", "as_hex", is_flag=True, help="Write 0x and hexadecimal digits, with --format 1.")
 @click.option(
     "--format",
     "version",
@@ -37,6 +38,7 @@ def command(
     file: str | None,
     output: str | None,
     armored: bool,
+    as_hex: bool,
     version: str | None,
     exact: bool,
     settings: "Settings",
@@ -49,12 +51,13 @@ def command(
     """
     app_id = client_runner.checked_app_id(settings, exact=exact)
     source, sink = InputFile(file), OutputFile(output)
-    sink.check(source, binary=not armored)
+    _check_form(version, armored=armored, as_hex=as_hex)
+    sink.check(source, binary=not (armored or as_hex))
     chosen = _version(version, settings)
     master_key = _master_key(settings)
     with _usable(master_key):
         if chosen == 1:
-            size = _encrypt_whole(app_id, master_key, source, sink, armored=armored)
+            size = _encrypt_whole(app_id, master_key, source, sink, armored=armored, as_hex=as_hex)
         else:
             size = _encrypt_chunks(app_id, master_key, settings, source, sink, armored=armored)
     if not size:
@@ -77,8 +80,18 @@ def _version(given: str | None, settings: "Settings") -> int:
     return int(given) if given else 1 + known
 
 
+def _check_form(version: str | None, *, armored: bool, as_hex: bool) -> None:
+    if as_hex and armored:
+        raise InputError("encrypt: --hex and --armor are two forms of text", hint="give one of them")
+    if as_hex and version != "1":
+        raise InputError(
+            "encrypt: --hex is for the reference's client, which reads version 1 alone",
+            hint="give --format 1 too, or --armor in its place",
+        )
+
+
 def _encrypt_whole(
-    app_id: AppId, master_key: bytes, source: InputFile, sink: OutputFile, *, armored: bool
+    app_id: AppId, master_key: bytes, source: InputFile, sink: OutputFile, *, armored: bool, as_hex: bool
 ) -> int:
     import secrets
 
@@ -87,7 +100,7 @@ def _encrypt_whole(
 
     plaintext = source.read(MAX_WHOLE, hint="version 2 takes files of any size: --format 2")
     ciphertext = ibe.encrypt(app_id, master_key, plaintext, secrets.token_bytes)
-    with sink.open() as output, _armored(output, armored=armored) as target:
+    with sink.open() as output, _as_text(output, armored=armored, as_hex=as_hex) as target:
         target.write(ciphertext)
     return len(plaintext)
 
@@ -107,13 +120,18 @@ def _encrypt_chunks(
     cluster = client_runner.cluster(settings)
     assert cluster is not None
     recipient = Recipient(app_id, cluster, master_key)
-    with source.open() as plaintext, sink.open() as output, _armored(output, armored=armored) as target:
+    with source.open() as plaintext, sink.open() as output, _as_text(output, armored=armored) as target:
         return encrypt_stream(recipient, plaintext, target)
 
 
-def _armored(output: "Writable", *, armored: bool) -> AbstractContextManager["Writable"]:
+def _as_text(
+    output: "Writable", *, armored: bool, as_hex: bool = False
+) -> AbstractContextManager["Writable"]:
     from eigenkms.client.armor import ArmorWriter
+    from eigenkms.client.hex_text import HexWriter
 
+    if as_hex:
+        return HexWriter(output)
     return ArmorWriter(output) if armored else nullcontext(output)
 
 

@@ -35,7 +35,7 @@ def command() -> None:
 # -- list --------------------------------------------------------------------------------------------------------
 
 
-@verb("list", "eigenkms evidence list --environment sepolia --rpc-url https://rpc.example.org")
+@verb("list", "eigenkms evidence list --config cluster.toml")
 @settings_options(*client_runner.NETWORK_SETTINGS)
 @evidence_options
 @json_option

@@ -15,11 +15,7 @@ from eigenkms.cli.support.operator_output import operator_line, print_registrati
 from eigenkms.cli.support.options import json_option, print_result_fields, settings_options, verb
 from eigenkms.cli.support.output import print_note, print_result
 from eigenkms.cli.support.passwords import read_password
-from eigenkms.cli.support.socket_options import (
-    dial_address,
-    published_socket,
-    socket_options,
-)
+from eigenkms.cli.support.socket_options import published_socket, socket_of_peer, socket_options
 from eigenkms.cli.support.transactions import SendOptions, check_operator, run_plan, send_options
 from eigenkms.config.paths import p2p_keystore
 from eigenkms.config.schema import CHAIN_SETTINGS
@@ -34,7 +30,7 @@ if TYPE_CHECKING:
 _SET = (*CHAIN_SETTINGS, "delegation_manager")
 _SENDING = (*_SET, *ACCOUNT_OPTIONS)
 _ADDRESS = "0x4cb01831bc29ec91c2033fbd8da3c04e020f4b27"
-_OWN = ("operator", "announce", "p2p_keystore", "data_dir")
+_OWN = ("operator", "announce", "http_url", "p2p_keystore", "data_dir")
 
 
 @click.group("operator")
@@ -54,6 +50,16 @@ def command() -> None:
     help="ECDSA keystore to register instead of the BN254 key, in a set of ECDSA keys. "
     "No eigenkms node can serve in such a set.",
 )
+@click.option(
+    "--allocation-delay",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    metavar="BLOCKS",
+    help="Blocks before an allocation of stake takes effect, for the operator in all of EigenLayer.  [default: 0]",
+)
+@click.option(
+    "--replace-socket", is_flag=True, help="Replace the socket that the AVS registrar has of the operator."
+)
 @settings_options(*_SENDING, *_OWN, "bn254_keystore", "password_file")
 @send_options
 def _register(
@@ -61,6 +67,8 @@ def _register(
     socket: str | None,
     force: bool,
     metadata_uri: str,
+    allocation_delay: int,
+    replace_socket: bool,
     ecdsa_keystore: Path | None,
     settings: "Settings",
     options: SendOptions,
@@ -68,14 +76,17 @@ def _register(
     """Register an operator, its key and its socket on chain.
 
     Performs the steps in the order the contracts require and skips completed ones, so run it again after an interruption. If a step
-    cannot succeed, nothing is sent.
+    cannot succeed, nothing is sent. Membership carries no stake: no stake is allocated to the operator set.
     """
+    from eigenkms.chain.registration import OperatorProfile
+
     published = published_socket(settings, socket, force=force)
     key = _operator_key(settings, ecdsa_keystore)
 
     async def plan(registry: "OperatorRegistry", sender: bytes) -> "Plan":
         check_operator(settings, "register the operator", sender)
-        return await registry.register(sender, key, published, metadata_uri=metadata_uri)
+        profile = OperatorProfile(metadata_uri, allocation_delay)
+        return await registry.register(sender, key, published, profile, replace_socket=replace_socket)
 
     run_plan(settings, "register the operator", plan, options)
 
@@ -158,8 +169,9 @@ def _rotate_peer_key(*, socket: str | None, settings: "Settings", options: SendO
 
     async def plan(registry: "OperatorRegistry", sender: bytes) -> "Plan":
         check_operator(settings, action, sender)
-        address = dial_address(socket, settings, (await registry.read_registration(sender)).socket)
-        made = await registry.update_socket(sender, f"{address}/p2p/{rotation.new}")
+        on_chain = (await registry.read_registration(sender)).socket
+        published = socket_of_peer(rotation.new, socket, settings, on_chain)
+        made = await registry.update_socket(sender, published)
         if not options.dry_run:
             rotation.prepare(password, secrets.token_bytes)
         return made
@@ -223,7 +235,7 @@ def _show(*, address: str | None, settings: "Settings", as_json: bool) -> None:
     print_registration(found, pending, keystore if asked == own else None, as_json=as_json)
 
 
-@verb("list", "eigenkms operator list --environment sepolia --rpc-url https://rpc.example.org --json")
+@verb("list", "eigenkms operator list --config cluster.toml --json")
 @settings_options(*CHAIN_SETTINGS)
 @json_option
 def _list(*, settings: "Settings", as_json: bool) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from eigenkms.types import ClusterId
 
 
-@verb("pubkey", "eigenkms pubkey --environment sepolia --rpc-url https://rpc.example.org --json > proof.json")
+@verb("pubkey", "eigenkms pubkey --config cluster.toml --json > proof.json")
 @settings_options(*client_runner.NETWORK_SETTINGS, *READER_SETTINGS)
 @click.option(
     "--verify", "proof", metavar="FILE", help="Verify a proof from --json, offline; needs --operators."

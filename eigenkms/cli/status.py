@@ -13,7 +13,7 @@ from eigenkms.errors import ChainError, NetworkError
 from eigenkms.types import to_hex
 
 if TYPE_CHECKING:
-    from eigenkms.client.network_status import Answers, NetworkStatus
+    from eigenkms.client.network_status import NetworkStatus
     from eigenkms.config.settings import Settings
 
 EXIT_CODES: Final = {"healthy": 0, "degraded": 1, "cannot serve": 2}
@@ -32,7 +32,7 @@ _COLUMNS: Final = (
 )
 
 
-@verb("status", "eigenkms status --environment sepolia --rpc-url https://rpc.example.org")
+@verb("status", "eigenkms status --config cluster.toml")
 @settings_options(*client_runner.NETWORK_SETTINGS)
 @json_option
 @click.pass_context
@@ -61,20 +61,24 @@ def command(ctx: click.Context, *, settings: "Settings", as_json: bool) -> None:
 
 def _print_text(status: "NetworkStatus") -> None:
     facts = status.to_json()
-    del facts["members"]
+    del facts["members"], facts["undialable"]
     print_result_fields(facts, as_json=False)
-    _print_members(status.answers)
+    _print_members(status)
     if facts["accused"]:
         print_note("hint: eigenkms evidence list shows and verifies what the accused are accused of")
 
 
-def _print_members(answers: "Answers") -> None:
+def _print_members(status: "NetworkStatus") -> None:
     rows = (
         (
             to_hex(operator),
-            *(["no answer"] if said is None else [_cell(getattr(said, name)) for name in _COLUMNS]),
+            *(
+                [status.undialable.get(operator, "no answer")]
+                if said is None
+                else [_cell(getattr(said, name)) for name in _COLUMNS]
+            ),
         )
-        for operator, said in answers.items()
+        for operator, said in status.answers.items()
     )
     print_table(("operator", *_COLUMNS), rows)
 

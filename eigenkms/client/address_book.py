@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from eigenkms.chain.operator_set import ChainOperator
 from eigenkms.crypto import bn254
 from eigenkms.errors import InputError, RemoteProtocolError
-from eigenkms.p2p.identity import PeerAddress, PeerId, TransportAddress, parse_address, parse_transport
+from eigenkms.p2p.identity import PeerAddress, PeerId, TransportAddress, parse_transport
+from eigenkms.p2p.operator_socket import describe_unusable, parse_socket
 from eigenkms.protocols.wire.client_rpc import MAX_RECORDS
 from eigenkms.protocols.wire.frames import NO_SESSION, Frame
 from eigenkms.protocols.wire.peer_claims import ClaimStanding, PeerClaim, dial_order
@@ -88,6 +89,11 @@ class AddressBook:
         rivals = [claim for other in everybody if (claim := self._claimed_location(other)) is not None]
         return own.peer, dial_order(claim for claim in rivals if claim.peer == own.peer)[own.peer]
 
+    def describe_missing_peer(self, operator: OperatorAddress) -> str:
+        """Return why ``peer_of`` knows no peer of an operator, as a sentence on it."""
+        found = self._find(operator)
+        return "it is no operator of this cluster" if found is None else describe_unusable(found.socket)
+
     @property
     def home(self) -> TransportAddress | None:
         """Return a public address of an operator, if most sockets on chain are public.
@@ -120,7 +126,7 @@ class AddressBook:
     def _socket(self, operator: OperatorAddress) -> PeerAddress | None:
         found = self._find(operator)
         try:
-            return None if found is None else parse_address(found.socket)
+            return None if found is None else parse_socket(found.socket).address
         except InputError:
             return None
 

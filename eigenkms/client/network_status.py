@@ -6,7 +6,7 @@ many operators could serve now. Every text in it that could command a terminal i
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Final
 
@@ -74,10 +74,14 @@ class StatusAnswer:
 
 @dataclass(frozen=True)
 class NetworkStatus:
-    """The verified version, and the answer of each of its recipients."""
+    """The verified version, and the answer of each of its recipients.
+
+    ``undialable`` has the recipients without a usable address, and why.
+    """
 
     info: ClusterInfo
     answers: Answers
+    undialable: Mapping[OperatorAddress, str] = field(default_factory=dict)
 
     @property
     def serving(self) -> int:
@@ -110,6 +114,7 @@ class NetworkStatus:
             "operators": len(self.info.operators),
             "serving": self.serving,
             "silent": [to_hex(o) for o, said in self.answers.items() if said is None],
+            "undialable": {to_hex(o): reason for o, reason in self.undialable.items()},
             "accused": sorted({name for said in self.answers.values() if said for name in said.accused}),
             "members": {to_hex(o): said and said.to_json() for o, said in self.answers.items()},
         }
@@ -143,7 +148,17 @@ async def _query_all(client: api.Client, progress: ProgressCallback) -> NetworkS
     async with trio.open_nursery() as nursery:
         for operator in info.operators:
             nursery.start_soon(_query, client.transport, operator, answers)
-    return NetworkStatus(info, answers)
+    return NetworkStatus(info, answers, _undialable(client.transport, answers))
+
+
+def _undialable(transport: ClientTransport, answers: Answers) -> dict[OperatorAddress, str]:
+    """Return the silent operators that have no usable address, and why."""
+    silent = [operator for operator, said in answers.items() if said is None]
+    return {
+        operator: transport.address_book.describe_missing_peer(operator)
+        for operator in silent
+        if transport.peer_of(operator) is None
+    }
 
 
 async def _query(

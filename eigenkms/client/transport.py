@@ -65,7 +65,8 @@ class ClientTransport:
         """
         peer = self.peer_of(operator)
         if peer is None:
-            raise NetworkError(f"call operator {to_hex(operator)}: its socket on chain cannot be dialled")
+            reason = self.address_book.describe_missing_peer(operator)
+            raise NetworkError(f"call operator {to_hex(operator)}: {reason}")
         self._host.set_addresses(*peer)
         return await self._host.call(peer[0], CLIENT_PROTOCOL, method, body, timeout=timeout)
 

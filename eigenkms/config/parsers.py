@@ -216,6 +216,17 @@ def http_address(value: str) -> "HttpAddress":
     return HttpAddress.parse(value)
 
 
+@described("https://HOST or https://HOST:PORT", "https://kms.example.org:8443")
+def http_origin(value: str) -> str:
+    """Parse the URL of an HTTP API: scheme, host and port, without a path."""
+    from eigenkms.p2p.operator_socket import parse_origin
+
+    try:
+        return str(parse_origin(value))
+    except InputError as error:
+        raise ValueError(f"{value[:80]!r} is not a URL: {str(error).partition(': ')[2]}") from error
+
+
 @described("port, or IP address and port", "127.0.0.1:9464")
 def monitor_address(value: str) -> "HttpAddress":
     """Parse as ``http_address``; a port alone is one of 127.0.0.1."""

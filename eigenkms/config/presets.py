@@ -1,7 +1,8 @@
 """Presets: contracts and intervals of public networks, by name.
 
-A preset never names an RPC URL: the operator chooses which RPC to trust. The preset ``devnet`` names no contracts, since each
-devnet deploys its own.
+A preset never names an RPC URL: the operator chooses which RPC to trust. Nor does it name an operator set. The one that the
+reference's own preset names on Sepolia takes ECDSA keys, and nodes of this program sign with BN254 keys. The preset ``devnet``
+names no contracts, since each devnet deploys its own.
 """
 
 from collections.abc import Mapping
@@ -12,8 +13,6 @@ DEVNET_CHAIN_ID = 31337
 PRESETS: Mapping[str, Mapping[str, str]] = {
     "sepolia": {
         "chain_id": "11155111",
-        "avs": "0x47c9806e7DC4e6fE9a0a2399831F32d06DaE5730",
-        "operator_set_id": "0",
         "allocation_manager": "0x42583067658071247ec8CE0A516A58f682002d07",
         "delegation_manager": "0xD4A7E1Bd8015057293f0D0A557088c286942e84b",
         "key_registrar": "0xA4dB30D08d8bbcA00D40600bee9F029984dB162a",
@@ -34,7 +33,6 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
     },
     "devnet": {
         "chain_id": str(DEVNET_CHAIN_ID),
-        "operator_set_id": "0",
         "finality": "latest",
         "interval_blocks": "10",
         "block_seconds": "1",

@@ -239,6 +239,8 @@ class HttpConfig(Section):
     PREFIX: ClassVar[str] = "http_"
 
     listen: "HttpAddress | None"
+    url: str | None
+    """The URL in the operator's socket on chain, without the path."""
     certificate: Path | None
     key: Path | None
     plain: bool
@@ -275,9 +277,12 @@ class HttpConfig(Section):
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return the warnings of this section, one sentence each."""
-        if not self.app_sign:
-            return ()
-        return ("/app/sign gives partial signatures for every application to whoever asks",)
+        found = []
+        if self.app_sign:
+            found.append("/app/sign gives partial signatures for every application to whoever asks")
+        if self.url is not None and self.listen is None:
+            found.append(f"http_url is {self.url}, and no HTTP API listens there: http_listen is not set")
+        return tuple(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

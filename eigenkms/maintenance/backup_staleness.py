@@ -9,7 +9,7 @@ from eigenkms.errors import InputError
 from eigenkms.keys.keystores import claims_bn254
 from eigenkms.maintenance.backup import public_values
 from eigenkms.maintenance.backup_file import Backup
-from eigenkms.p2p.identity import parse_address
+from eigenkms.p2p.operator_socket import parse_socket
 from eigenkms.types import Version
 
 
@@ -37,7 +37,7 @@ def peer_id_mismatch(backup: Backup, snapshot: NetworkSnapshot) -> str | None:
     own = _own_registration(backup, snapshot)
     saved = public_values(backup)["p2p_keystore"].get("peer_id")
     try:
-        on_chain = None if own is None else str(parse_address(own.socket).peer_id)
+        on_chain = None if own is None else str(parse_socket(own.socket).address.peer_id)
     except InputError:
         return None
     if on_chain in (None, saved):

@@ -145,9 +145,9 @@ async def test_another_registry_or_chain_is_named(world: World) -> None:
         (
             replace(here, registry=world.contracts.key_registrar),
             cluster_of(world),
-            "not the registry of this",
+            "another contract is there, and no registry of this program",
         ),
-        (here, replace(cluster_of(world), operator_set_id=1), "not the registry of this cluster"),
+        (here, replace(cluster_of(world), operator_set_id=1), "it is the registry of another cluster"),
         (replace(here, chain_id=8453), cluster_of(world), "serves chain 31337"),
     ):
         async with open_anchor(config, cluster_id(cluster)) as anchor:

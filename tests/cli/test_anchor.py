@@ -91,7 +91,7 @@ def test_an_anchor_that_is_configured_wrongly_is_named(
     wrong = devnet_env.config(0, **here(devnet_env), anchor_registry="0x" + contracts.key_registrar.hex())
     said = eigenkms("anchor", "show", "--config", wrong)
     assert said.code == 2
-    assert "it is not the registry of this cluster" in said.err
+    assert "another contract is there, and no registry of this program" in said.err
     node = devnet_env.config(
         0,
         **here(devnet_env),

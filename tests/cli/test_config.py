@@ -43,6 +43,7 @@ environment = "sepolia"
 rpc_url = "https://user:HUSH@eth.example.org/v3/HUSH?key=HUSH"
 operator = "{ADDRESS}"
 bn254_keystore = "bn254.json"
+avs = "{ADDRESS}"
 """
 
 
@@ -147,12 +148,12 @@ def test_everything_wrong_is_said_at_once(write: Write) -> None:
     )
     report = check(file, environ={"EIGENKMS_HTTP_RATE": "many"})
     assert [message.replace(str(file), "FILE") for message, _ in report.problems] == [
-        "read FILE line 5: there is no setting 'intervall_blocks'",
-        "read policy from FILE line 6: it must be a string",
-        "read listen from FILE line 8: 'localhost' is not a multiaddr such as /ip4/0.0.0.0/tcp/9400",
-        "read poll_seconds from FILE line 7: 900 seconds are not in 0.05..60",
+        "read FILE line 6: there is no setting 'intervall_blocks'",
+        "read policy from FILE line 7: it must be a string",
+        "read listen from FILE line 9: 'localhost' is not a multiaddr such as /ip4/0.0.0.0/tcp/9400",
+        "read poll_seconds from FILE line 8: 900 seconds are not in 0.05..60",
         "read http_rate from the environment variable EIGENKMS_HTTP_RATE: 'many' is not an integer",
-        f"use p2p_keystore from FILE line 9: {file.parent / 'p2p.json'}: no such file",
+        f"use p2p_keystore from FILE line 10: {file.parent / 'p2p.json'}: no such file",
     ]
     assert report.problems[0][1] == "did you mean interval_blocks?"
     assert report.effective["operator"].value == ADDRESS
@@ -180,7 +181,7 @@ def test_what_is_missing_or_contradicts_is_named(write: Write, text: str, messag
 
 def test_a_client_needs_less(write: Write) -> None:
     """No operator and no keystore."""
-    file = write('environment = "sepolia"\nrpc_url = "http://localhost"\n')
+    file = write('environment = "sepolia"\nrpc_url = "http://localhost"\navs = "' + ADDRESS + '"\n')
     assert [m for m, _ in check(file, environ={}).problems] == [
         "read operator: it is not set",
         "read bn254_keystore: it is not set",
@@ -190,7 +191,7 @@ def test_a_client_needs_less(write: Write) -> None:
 
 def test_a_url_s_secret_is_never_shown(write: Write) -> None:
     """Neither where it is right, nor where it stands in the wrong place, on the terminal or as JSON."""
-    wrong = GOOD + 'avs = "https://user:HUSH@eth.example.org/HUSH"\n'
+    wrong = GOOD.replace(f'avs = "{ADDRESS}"', 'avs = "https://user:HUSH@eth.example.org/HUSH"')
     for text in (GOOD, wrong):
         for option in ((), ("--json",)):
             done = eigenkms("config", "check", "--config", write(text), *option)

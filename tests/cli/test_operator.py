@@ -194,7 +194,8 @@ def test_an_operator_s_life(devnet_env: DevnetEnvironment, operator: Call) -> No
     gone = operator("deregister", "--key", "--yes", "--json")
     assert "warning: this key can never be registered again" in gone.err
     assert steps(gone) == {"deregister key": True}
-    burned = operator("register", "--yes")
+    assert "is replaced by" in operator("register", "--yes").err, "the registrar kept the socket"
+    burned = operator("register", "--yes", "--replace-socket")
     assert burned.code == 1
     assert "was registered before, and a key can be registered only once" in burned.err
 
@@ -375,6 +376,108 @@ def test_a_socket_of_this_machine_is_for_a_devnet(
     assert words in refused("register", announce=[own], chain_id=1).err
 
 
+URL = "https://kms.example.org:8443"
+
+
+def test_the_url_of_an_api_is_part_of_the_socket(devnet_env: DevnetEnvironment, operator: Call) -> None:
+    """It is shown and listed, a new peer key keeps it, and its loss is announced."""
+    member = devnet_env.config(2, announce=None)
+    done = operator("update-socket", "--socket", ADDRESS, "--http-url", URL, "--yes", config=member)
+    assert done.code == 0, done.err
+    shown = operator("show", "--json", config=member).facts
+    assert shown["socket"] == f"{URL}{ADDRESS}/p2p/{shown['peer_id']}"
+    assert shown["http_url"] == URL
+    rows = {row["address"]: row for row in operator("list", "--json").facts["operators"]}
+    own = rows.pop(devnet_env.address(2))
+    assert (own["peer_id"], own["http_url"], own["socket"]) == (shown["peer_id"], URL, shown["socket"])
+    assert {row["http_url"] for row in rows.values()} == {None}
+    assert operator("rotate-peer-key", "--yes", config=member).code == 0
+    rotated = operator("show", "--json", config=member).facts
+    assert rotated["socket"] == f"{URL}{ADDRESS}/p2p/{rotated['peer_id']}" != shown["socket"]
+    tried = operator("update-socket", "--socket", ADDRESS, "--dry-run", config=member)
+    assert f"the socket {rotated['socket']} is replaced by {ADDRESS}/p2p/{rotated['peer_id']}" in tried.err
+
+
+@pytest.mark.parametrize(
+    ("url", "chain_id", "words"),
+    [
+        ("https://KMS.example.org", 1, "http_url"),
+        ("https://kms.example.org/", 1, "http_url"),
+        (f"{URL}{ADDRESS}", 1, "http_url"),
+        ("ftp://kms.example.org", 1, "http_url"),
+        (
+            "http://kms.example.org",
+            1,
+            "speaks no TLS, so anybody on the way can replace the master public key",
+        ),
+        ("https://127.0.0.1:8443", 1, "nobody can dial /ip4/127.0.0.1/tcp/8443: it is a machine's own"),
+        ("https://localhost:8443", 1, "it is a machine's own"),
+        ("https://0.0.0.0:8443", 31337, "it stands for all addresses of a machine"),
+    ],
+)
+def test_a_url_that_nobody_should_use_is_refused(url: str, chain_id: int, words: str, refused: Call) -> None:
+    """Malformed, of no machine, or without TLS outside of a devnet."""
+    assert words in refused("update-socket", http_url=url, chain_id=chain_id).err
+
+
+def test_an_api_without_tls_is_published_on_a_devnet_or_by_force(
+    devnet_env: DevnetEnvironment, operator: Call
+) -> None:
+    """On a devnet it is this machine's."""
+    plain = "http://127.0.0.1:8000"
+    member = devnet_env.config(2, http_url=plain)
+    assert operator("update-socket", "--yes", config=member).code == 0
+    assert operator("show", "--json", config=member).facts["http_url"] == plain
+    elsewhere = devnet_env.config(2, http_url="http://kms.example.org", chain_id=1)
+    forced = operator("update-socket", "--force", "--yes", config=elsewhere)
+    assert "speaks no TLS" not in forced.err
+    assert "chain 1" in forced.err, "it got as far as the chain"
+
+
+def test_a_second_set_does_not_replace_the_socket_unasked(
+    devnet_env: DevnetEnvironment, operator: Call
+) -> None:
+    """The registrar has one for an operator: the old and the new one are named, by a dry run too."""
+
+    async def make(world: World) -> None:
+        contracts, owner = world.contracts, world.avs
+        for to, data in (
+            (contracts.allocation_manager, abi.CREATE_OPERATOR_SETS.encode(owner.address, [(7, [])])),
+            (contracts.key_registrar, abi.CONFIGURE_OPERATOR_SET.encode((owner.address, 7), abi.CURVE_BN254)),
+        ):
+            await owner.send("make a set", to, data, gas=400_000)
+
+    devnet_env.ask(make)
+    devnet_env.config(NEWCOMER)
+    owner, number = devnet_env.config(AVS_OWNER, operator_set_id=7), 2
+    assert operator("allow", "--yes", devnet_env.address(number), config=owner).code == 0
+    second = devnet_env.config(number, operator_set_id=7, bn254_keystore=f"bn254-{NEWCOMER}.json")
+    before, sent = operator("show", "--json", config=second).facts["socket"], nonce(devnet_env, number)
+    for how in ("--yes", "--dry-run"):
+        said = operator("register", how, config=second)
+        assert (said.code, said.out) == (1, "")
+        assert f"the socket {before} is replaced by {ADDRESS}/p2p/" in said.err
+        assert "give --replace-socket if the operator serves at the old one in no other set" in said.err
+    assert nonce(devnet_env, number) == sent
+    tried = operator("register", "--dry-run", "--replace-socket", config=second)
+    assert f"warning: the socket {before} is replaced by" in tried.err
+    done = operator("register", "--yes", "--replace-socket", config=second)
+    assert done.code == 0, done.err
+    assert operator("show", "--json", config=second).facts["socket"].startswith(ADDRESS)
+
+
+def test_the_allocation_delay_is_the_operator_s(devnet_env: DevnetEnvironment, operator: Call) -> None:
+    """It is sent as given, and a dry run states what it is for and that no stake is allocated."""
+    allow(devnet_env, devnet_env.address(NEWCOMER))
+    for words, delay in ((), 0), (("--allocation-delay", "17500"), 17500):
+        said = operator("register", "--dry-run", "--json", *words)
+        become, *_ = said.facts["steps"]
+        assert become["arguments"][1] == delay
+        assert f"allocation delay is {delay} blocks, in all of EigenLayer" in said.err
+        assert "membership carries no stake" in said.err
+    assert operator("register", "--dry-run", "--allocation-delay", "-1").code == 1
+
+
 def test_a_foreign_peer_id_is_published_by_force(devnet_env: DevnetEnvironment, operator: Call) -> None:
     """Whoever wants it, says so; an operator that is no member has no socket to update."""
     foreign = f"{ADDRESS}/p2p/16Uiu2HAm1Tv4fPFq3QVYeAtctUbV5bwv2rwJELb3tQQBL3i15RiW"
@@ -505,7 +608,12 @@ def test_a_set_of_ecdsa_keys(
     assert operator("allow", "--yes", devnet_env.address(NEWCOMER), config=owner).code == 0
     hint = "give --ecdsa-keystore FILE for a set of ECDSA keys"
     assert hint in refused("register", operator_set_id=7).err
-    done = operator("register", "--yes", "--json", "--ecdsa-keystore", tmp_path / "ecdsa.json", config=config)
+    words = ("register", "--json", "--ecdsa-keystore", tmp_path / "ecdsa.json")
+    tried = operator(*words, "--dry-run", config=config)
+    assert "warning: no node of this network can serve in this set" in tried.err, (
+        "before the key is registered"
+    )
+    done = operator(*words, "--yes", config=config)
     assert steps(done)["register key"], done.err
     shown = operator("show", "--json", config=config).facts
     key = values["address"][2:].lower()
@@ -613,6 +721,7 @@ def test_what_a_stranger_published_commands_no_terminal(
     devnet_env.ask(publish)
     for said in (operator("list"), operator("show", devnet_env.address(1))):
         assert "evil" in said.out
+        assert "(no multiaddr with a peer id: no node can dial it)" in said.out
         assert all(character.isprintable() or character == "\n" for character in said.out)
     assert operator("show", devnet_env.address(1), "--json").facts["peer_id"] is None
 

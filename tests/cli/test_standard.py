@@ -303,7 +303,10 @@ UNKNOWN_USER = 4711
 @pytest.mark.parametrize(
     ("words", "option"),
     [
-        ("pubkey --rpc-url http://127.0.0.1:1 --environment sepolia", "--known-clusters FILE"),
+        (
+            f"pubkey --rpc-url http://127.0.0.1:1 --environment sepolia --avs 0x{'5a' * 20}",
+            "--known-clusters FILE",
+        ),
         ("audit show", "--data-dir FOLDER"),
         ("audit show --data-dir ~/node", None),
         ("evidence list --data-dir ~/node", None),

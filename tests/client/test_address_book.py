@@ -266,3 +266,26 @@ def test_most_sockets_on_chain_say_whether_the_network_is_public(settled: FakeNe
     settled.place(3, f"{HERE}/p2p/{settled.operators[3].peer.peer_id}")
     book.set_operators(settled.chain.operators)
     assert book.home == parse_transport("/ip4/9.9.9.1/tcp/9")
+
+
+def test_a_socket_with_a_url_is_dialled_at_its_multiaddr(settled: FakeNetwork) -> None:
+    """The URL is for the reference's clients."""
+    operator = settled.operators[1]
+    settled.place(1, f"https://kms.example.org:8443/ip4/9.9.9.9/tcp/9/p2p/{operator.peer.peer_id}")
+    book = AddressBook(CLUSTER, settled.chain.operators)
+    assert book.peer_of(operator.address) == (operator.peer.peer_id, ("/ip4/9.9.9.9/tcp/9",))
+
+
+def test_a_socket_that_is_none_is_named(settled: FakeNetwork) -> None:
+    """As the reference's operators publish it, and as nobody does."""
+    operator = settled.operators[1].address
+    for socket, reason in (
+        (
+            "http://localhost:7501",
+            "its socket on chain is no multiaddr with a peer id: 'http://localhost:7501'",
+        ),
+        ("", "it has no socket on chain"),
+    ):
+        settled.place(1, socket)
+        book = AddressBook(CLUSTER, settled.chain.operators)
+        assert (book.peer_of(operator), book.describe_missing_peer(operator)) == (None, reason)

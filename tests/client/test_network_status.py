@@ -16,6 +16,7 @@ from eigenkms.client.network_status import (
     read_status,
 )
 from eigenkms.client.settings import ClientSettings
+from eigenkms.p2p.operator_socket import describe_unusable
 from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.protocols.wire.votes import Certificate, Phase
@@ -54,6 +55,17 @@ def test_status_counts_who_could_serve_the_verified_version() -> None:
     assert facts({a: good, b: good, c: good, d: None}) == ("degraded", 3, ["0x" + d.hex()])
     for other in (old, bare):
         assert facts({a: good, b: good, c: other, d: None}) == ("cannot serve", 2, ["0x" + d.hex()])
+
+
+def test_status_names_operators_that_nobody_can_dial() -> None:
+    """With the reason, such as a socket of the reference; they are silent too."""
+    a, b = operators(2)
+    answer = read_status(b'{"version": 7, "share": true}')
+    reason = describe_unusable("http://localhost:7501")
+    facts = NetworkStatus(info(2, 2), {a: answer, b: None}, {b: reason}).to_json()
+    assert facts["undialable"] == {"0x" + b.hex(): reason}
+    assert facts["silent"] == ["0x" + b.hex()]
+    assert reason == "its socket on chain is no multiaddr with a peer id: 'http://localhost:7501'"
 
 
 def test_status_sees_that_a_rotation_is_under_way() -> None:

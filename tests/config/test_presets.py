@@ -8,7 +8,7 @@ from eigenkms.config.presets import PRESETS
 from eigenkms.crypto.app_ids import checksummed
 
 PUBLIC = ("sepolia", "mainnet")
-CONTRACTS = ("avs", "allocation_manager", "delegation_manager", "key_registrar", "app_controller")
+CONTRACTS = ("allocation_manager", "delegation_manager", "key_registrar", "app_controller")
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -21,6 +21,12 @@ def test_addresses_are_well_formed_and_distinct(name: str) -> None:
         assert re.fullmatch(r"0x[0-9a-fA-F]{40}", text)
         assert checksummed(bytes.fromhex(text[2:])) == text
     assert len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_no_preset_names_an_operator_set(name: str) -> None:
+    """That of the reference on Sepolia takes ECDSA keys, so no node of this program could serve in it."""
+    assert not {"avs", "operator_set_id", "rpc_url"} & PRESETS[name].keys()
 
 
 def test_networks_share_no_contract() -> None:

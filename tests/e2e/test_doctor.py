@@ -44,7 +44,7 @@ from tests.support.waiting import PATIENCE
 pytestmark = [pytest.mark.e2e]
 ME, OTHER = 3, 1
 CHEAP = ScryptCost(n=2, r=1, p=1)
-NEVER_ASKED = {"issuers", "certificate", "monitor", "account", "anchor"}
+NEVER_ASKED = {"issuers", "certificate", "monitor", "http-api", "account", "anchor"}
 """Checks of what a node of a devnet does not have."""
 
 

@@ -10,12 +10,14 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 from eigenkms.cli.support.output import print_note
 from eigenkms.cli.support.standard_streams import STREAM, descriptor_of, reason_of
 from eigenkms.client.armor import ENCRYPTED_FILE, MAX_BEFORE, ArmorReader, dearmor, is_armored
+from eigenkms.client.hex_text import HexReader, is_hex
 from eigenkms.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 MAX_BYTES: Final = 256 * 2**20
 """Limit of what is read whole, into memory."""
+MAX_TEXT: Final = 2 * MAX_BYTES + 1024
+"""The same as text, of which hexadecimal is the longest."""
 
 
 class InputFile:
@@ -73,18 +77,29 @@ class InputFile:
 
     @contextmanager
     def open_unarmored(self) -> Iterator[tuple["Readable", bool]]:
-        """Open it without its armor if it has one; the second value says whether it has."""
+        """Open it without its armor if it has one; the second value says whether it has.
+
+        Hexadecimal text is read too.
+        """
         from eigenkms.crypto.ibe import MAGIC
 
         with self.open() as reader:
             first = reader.peek(len(MAGIC) + 1)
             is_binary = first.startswith(MAGIC) and first[len(MAGIC) :] < b" "  # a version is no character
+            if not is_binary and is_hex(reader.peek(MAX_BEFORE)):
+                yield HexReader(reader), False
+                return
             armored = not is_binary and is_armored(reader.peek(MAX_BEFORE))
             yield ArmorReader(reader) if armored else reader, armored
 
     def read_unarmored(self, label: bytes = ENCRYPTED_FILE) -> bytes:
-        """Return its bytes, without its armor if it has one."""
-        content = self.read(MAX_BYTES * 3 // 2)
+        """Return its bytes, without its armor if it has one.
+
+        Of hexadecimal text, return the bytes that it stands for.
+        """
+        content = self.read(MAX_TEXT)
+        if is_hex(content[:MAX_BEFORE]):
+            return HexReader(BytesIO(content)).read(len(content))
         return dearmor(content, label) if is_armored(content[:MAX_BEFORE]) else content
 
 

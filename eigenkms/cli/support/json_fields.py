@@ -87,6 +87,7 @@ JSON_FIELDS: Mapping[str, Mapping[str, str]] = {
         "threshold": "operators that a decryption needs",
         "operators, serving": "number of operators, and of those that serve",
         "silent": "addresses that did not answer",
+        "undialable": "object: address of an operator without a usable socket, and why",
         "accused": "addresses that operators report to hold evidence against; `eigenkms evidence list` verifies it",
         "members": "object: address, and that operator's report of itself",
     },
@@ -138,14 +139,15 @@ JSON_FIELDS: Mapping[str, Mapping[str, str]] = {
         "key_matches": "whether it is the keystore's key; null if not compared",
         "socket": "socket on chain",
         "peer_id": "peer id in the socket, or null",
+        "http_url": "URL of the HTTP API in the socket, or null",
         "slashable, slashable_until": "whether it can be slashed, and until which block",
         "balance_wei": "balance of the account",
         "pending": "number of pending transactions",
     },
     "operator list": {
         "block": "the block that was read",
-        "operators": "list, each with `address`, `peer_id` (null if the socket has none), `socket`, `curve`, `key` (G2 key or "
-        "address in hex), `problem`: why its key cannot be used, or null",
+        "operators": "list, each with `address`, `peer_id` and `http_url` (null if the socket has none), `socket`, `curve`, "
+        "`key` (G2 key or address in hex), `problem`: why its key cannot be used, or null",
     },
     "anchor deploy": {
         "registry": "address of the registry",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eigenkms.cli.support.options import print_result_fields
-from eigenkms.cli.support.socket_options import peer_id_of, shown_socket
+from eigenkms.cli.support.socket_options import shown_socket, socket_of
 from eigenkms.types import to_hex
 
 if TYPE_CHECKING:
@@ -45,14 +45,14 @@ def print_registration(
         "key": None if found.key is None else found.key[64 if is_bn254 else 0 :].hex(),
         "key_matches": matches,
         "socket": found.socket or None,
-        "peer_id": peer_id_of(found.socket),
+        **_socket_parts(found.socket),
         "slashable": found.is_slashable,
         "slashable_until": found.slashable_until,
         "balance_wei": found.balance,
         "pending": pending,
     }
     if not as_json:
-        facts["socket"] = shown_socket(found.socket) or None
+        facts["socket"] = shown_socket(found.socket) if found.socket else None
         facts["balance"] = f"{format_ether(facts.pop('balance_wei'))} ether"
         facts = {name: value for name, value in facts.items() if value is not None}
     print_result_fields(facts, as_json=as_json)
@@ -96,11 +96,20 @@ async def _ecdsa_rows(chain: "OperatorSetSource") -> tuple[int, Rows]:
 def _row(address: bytes, socket: str, curve: str, key: str | None, problem: str | None) -> dict[str, Any]:
     return {
         "address": to_hex(address),
-        "peer_id": peer_id_of(socket),
+        **_socket_parts(socket),
         "socket": socket,
         "curve": curve,
         "key": key,
         "problem": problem,
+    }
+
+
+def _socket_parts(text: str) -> dict[str, str | None]:
+    """Return what can be dialled of a socket, null for all of one that is none."""
+    socket = socket_of(text)
+    return {
+        "peer_id": None if socket is None else str(socket.address.peer_id),
+        "http_url": None if socket is None or socket.http is None else str(socket.http),
     }
 
 

@@ -86,6 +86,7 @@ def run_plan(settings: "Settings", action: str, make: MakePlan, options: SendOpt
                 await sender.wait_for_pending(action)
             plan = await make(registry, sender.address)
             fee = await registry.fee(plan, fees)
+            _warn_of(plan)
             if options.dry_run:
                 return _facts(plan, config.chain_id, fee, {}, await _simulated(registry, plan))
             await _confirm(plan, fee, options)
@@ -96,6 +97,12 @@ def run_plan(settings: "Settings", action: str, make: MakePlan, options: SendOpt
         print_result_fields(facts, as_json=True)
     else:
         print_result(*_lines(facts))
+
+
+def _warn_of(plan: "Plan") -> None:
+    """Print the plan's warnings, before a dry run as before it is sent."""
+    for text in plan.warnings if plan.calls else ():
+        warn(text)
 
 
 async def _simulated(registry: "OperatorRegistry", plan: "Plan") -> dict[str, str]:
@@ -124,8 +131,6 @@ async def _confirm(plan: "Plan", fee: int, options: SendOptions) -> None:
 
     for step in plan.steps:
         print_note(f"{step.name}: {step.done or 'to be sent'}")
-    if plan.calls and plan.warning:
-        warn(plan.warning)
     if options.yes or not plan.calls:
         return
     cost = format_ether(plan.gas * fee)

@@ -109,6 +109,9 @@ NODE = (
 HTTP = (
     Setting("http_listen", p.http_address, "IP address and port of the HTTP API; if not set, there is none."),
     Setting(
+        "http_url", p.http_origin, "URL at which clients reach the HTTP API; part of the socket on chain."
+    ),
+    Setting(
         "http_certificate",
         p.path,
         "PEM file: certificate of the HTTP API with its chain.",

@@ -15,6 +15,7 @@ from eigenkms.chain.operator_set_source import OperatorSetSource
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.config.node import NodeConfig
 from eigenkms.p2p.identity import PeerAddress
+from eigenkms.p2p.operator_socket import OperatorSocket
 from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.types import ClusterId, OperatorAddress
 
@@ -62,7 +63,8 @@ class CheckContext:
     """The first RPC that answers for the configured chain."""
     operators: RawOperatorSet | None = None
     me: ChainOperator | None = None
-    socket: PeerAddress | None = None
+    socket: OperatorSocket | None = None
+    """The socket of this operator on chain, if it is one."""
     peers: dict[OperatorAddress, PeerStatus] = field(default_factory=dict)
     """Statuses of the operators that answered."""
     addresses: dict[OperatorAddress, PeerAddress] = field(default_factory=dict)
@@ -86,6 +88,10 @@ class CheckContext:
     def pid(self) -> int:
         """Return the id of that process, 0 if it is not known."""
         return int(self.lock_holder) if self.lock_holder and self.lock_holder.isdecimal() else 0
+
+    def spare_rpc(self, advice: str, *, alone: str) -> str:
+        """Return ``advice`` on the other RPCs, or ``alone`` if one RPC is configured."""
+        return advice if len(self.rpcs) > 1 else alone
 
     @property
     def flag(self) -> str:

@@ -2,7 +2,9 @@
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
 from statistics import median
 from typing import Final
 
@@ -10,17 +12,45 @@ import trio
 
 from eigenkms import bounded_json
 from eigenkms.config.node import parameters_of
-from eigenkms.errors import EigenKmsError
+from eigenkms.errors import EigenKmsError, NetworkError
 from eigenkms.maintenance.doctor.checks import Finding, failed, ok, skipped, warning
 from eigenkms.maintenance.doctor.context import CheckContext, PeerStatus
 from eigenkms.node.clock_skew import CLOCK_SECONDS
 from eigenkms.p2p.identity import PeerAddress
+from eigenkms.p2p.operator_socket import describe_unusable
 from eigenkms.protocols.wire import rpc_methods
-from eigenkms.types import OperatorAddress, to_hex
+from eigenkms.types import DialOutcome, OperatorAddress, to_hex
 
 ANSWER_SECONDS: Final = 6.0
+DIAL_SECONDS: Final = 4.0
 MAX_TIME: Final = 2**53
 """Unix times beyond this one are invalid."""
+
+
+class PeerFault(Enum):
+    """Why an operator did not answer, in the order in which its next step matters."""
+
+    FILTERED = auto()
+    OTHER = auto()
+    REFUSED = auto()
+    UNPARSABLE = auto()
+
+
+_ADVICE: Final = {
+    PeerFault.FILTERED: "let this machine open TCP connections outwards, if other machines reach these addresses",
+    PeerFault.OTHER: "let this machine open TCP connections outwards",
+    PeerFault.REFUSED: "tell these operators: this machine reaches theirs, and no node listens there",
+    PeerFault.UNPARSABLE: "tell these operators to publish sockets of this network (eigenkms operator update-socket); if they run "
+    "the reference implementation, this operator set is not for this program",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MissingAnswer:
+    """Why one operator did not answer, for a person in ``reason``."""
+
+    fault: PeerFault
+    reason: str
 
 
 async def peers(case: CheckContext) -> Finding:
@@ -29,18 +59,18 @@ async def peers(case: CheckContext) -> Finding:
     others = [o for o in case.operators.operators if o.address != case.config.operator]
     if not others:
         return skipped("there are no other operators yet")
-    reasons = {
-        o.address: "its socket on chain is no address" for o in others if o.address not in case.addresses
+    missing = {
+        o.address: MissingAnswer(PeerFault.UNPARSABLE, describe_unusable(o.socket))
+        for o in others
+        if o.address not in case.addresses
     }
     async with trio.open_nursery() as nursery:
         for operator, address in case.addresses.items():
-            nursery.start_soon(_ask_status, case, operator, address, reasons)
-    silent = "; ".join(f"{to_hex(operator)}: {reason}" for operator, reason in sorted(reasons.items()))
+            nursery.start_soon(_ask_status, case, operator, address, missing)
+    silent = "; ".join(f"{to_hex(operator)}: {missing[operator].reason}" for operator in sorted(missing))
     if not case.peers:
-        return failed(
-            f"none of {len(others)} other operators answers: {silent}",
-            "let this machine open TCP connections outwards",
-        )
+        advice = _ADVICE[_most_telling(missing.values())]
+        return failed(f"none of {len(others)} other operators answers: {silent}", advice)
     if silent:
         return warning(
             f"{len(case.peers)} of {len(others)} other operators answer; {silent}", "tell these operators"
@@ -48,8 +78,20 @@ async def peers(case: CheckContext) -> Finding:
     return ok(f"{len(others)} of {len(others)} other operators answer")
 
 
+def _most_telling(missing: Collection[MissingAnswer]) -> PeerFault:
+    """Return the fault whose next step comes first.
+
+    A fault of this machine comes before one of theirs.
+    """
+    found = {each.fault for each in missing}
+    return next(fault for fault in PeerFault if fault in found)
+
+
 async def _ask_status(
-    case: CheckContext, operator: OperatorAddress, address: PeerAddress, reasons: dict[OperatorAddress, str]
+    case: CheckContext,
+    operator: OperatorAddress,
+    address: PeerAddress,
+    missing: dict[OperatorAddress, MissingAnswer],
 ) -> None:
     case.visitor.set_addresses(address.peer_id, [address.multiaddr])
     try:
@@ -60,16 +102,31 @@ async def _ask_status(
         took = time.monotonic() - asked
         said = bounded_json.loads(answer)
     except (EigenKmsError, ValueError) as error:
-        reasons[operator] = str(error)[:200]
+        missing[operator] = await _missing_answer(case, address, error)
         return
     if not isinstance(said, dict):
-        reasons[operator] = "its status is no status"
+        missing[operator] = MissingAnswer(PeerFault.OTHER, "its status is no status")
         return
     told = said.get("time")
     ahead = None
     if isinstance(told, int | float) and not isinstance(told, bool) and abs(told) <= MAX_TIME:
         ahead = told - (begun + took / 2)
     case.peers[operator] = PeerStatus(said, ahead)
+
+
+async def _missing_answer(case: CheckContext, address: PeerAddress, error: Exception) -> MissingAnswer:
+    """Return the fault behind a failed call.
+
+    A new dial finds out whether the port refuses it or swallows it.
+    """
+    if not isinstance(error, NetworkError):
+        return MissingAnswer(PeerFault.OTHER, str(error)[:200])
+    met = await case.visitor.probe(address.peer_id, address.transport, timeout=DIAL_SECONDS)
+    if met is DialOutcome.REFUSED:
+        return MissingAnswer(PeerFault.REFUSED, f"connection refused: nothing listens at {address.multiaddr}")
+    if met is DialOutcome.TIMED_OUT:
+        return MissingAnswer(PeerFault.FILTERED, f"nothing comes back from {address.multiaddr}")
+    return MissingAnswer(PeerFault.OTHER, str(error)[:200])
 
 
 async def parameters(case: CheckContext) -> Finding:
@@ -146,7 +203,10 @@ async def clock(case: CheckContext) -> Finding:
     if early > CLOCK_SECONDS:
         return failed(
             f"the chain's newest block is {early:.0f} s in the future, though {len(ahead)} operators have this machine's time",
-            "use another RPC: this one tells wrong times of blocks",
+            case.spare_rpc(
+                "use another RPC: this one tells wrong times of blocks",
+                alone="check the node of the RPC: its times of blocks are wrong",
+            ),
         )
     if off is None:
         return ok("the chain's newest block is not from the future; no operator told its time")

@@ -15,12 +15,15 @@ from eigenkms.config.presets import DEVNET_CHAIN_ID
 from eigenkms.errors import ChainError, InputError
 from eigenkms.maintenance.doctor.checks import Finding, Verdict, failed, ok, skipped, warning
 from eigenkms.maintenance.doctor.context import CheckContext
-from eigenkms.p2p.identity import PeerAddress, parse_address, why_undialable
+from eigenkms.p2p.identity import PeerAddress, why_undialable
+from eigenkms.p2p.operator_socket import parse_socket
 from eigenkms.types import BlockRef, to_hex
 
 HEAD_BLOCKS: Final = 20
 HEAD_SECONDS: Final = 30.0
 """The newest block may be so many blocks and seconds old."""
+LONG_SOCKET: Final = 256
+"""Characters of a socket with a URL and a name."""
 COMMON_DEPTH: Final = 8
 """Blocks below the newest one from which on RPCs must agree."""
 
@@ -88,14 +91,20 @@ async def rpc_head(case: CheckContext) -> Finding:
     """Check that the newest block is recent, and that all RPCs agree on the chain."""
     heads = await _blocks(case, "latest")
     if not heads:
-        return failed("no RPC tells its newest block", "use another RPC")
+        return failed(
+            "no RPC tells its newest block",
+            case.spare_rpc("use another RPC", alone="check that the RPC's node is synchronised"),
+        )
     newest = max(heads.values(), key=lambda block: block.number)
     case.head_time = newest.timestamp
     age = case.clock() - newest.timestamp
     if age > HEAD_BLOCKS * case.config.session.block_seconds + HEAD_SECONDS:
         return failed(
             f"the newest block, {newest.number}, is {age:.0f} s old",
-            "wait until the RPC's node is synchronised, use another RPC, or set this machine's clock",
+            case.spare_rpc(
+                "wait until the RPC's node is synchronised, use another RPC, or set this machine's clock",
+                alone="wait until the RPC's node is synchronised, or set this machine's clock",
+            ),
         )
     behind = [client for client, head in heads.items() if newest.number - head.number > HEAD_BLOCKS]
     if behind:
@@ -140,7 +149,7 @@ async def contracts(case: CheckContext) -> Finding:
     for operator in case.operators.operators:
         if operator.address != config.operator:
             try:
-                case.addresses[operator.address] = parse_address(operator.socket)
+                case.addresses[operator.address] = parse_socket(operator.socket).address
             except InputError:
                 continue  # its own operator's to mend; here it is somebody who cannot be asked
     members = len(case.operators.operators)
@@ -210,7 +219,7 @@ async def account(case: CheckContext) -> Finding:
     price, balance = await case.rpc.batch(
         [("eth_gasPrice", ()), ("eth_getBalance", (to_hex(address), "latest"))]
     )
-    needed = parse_quantity(price, "gas price", bits=256) * gas_of_socket("x" * 128)
+    needed = parse_quantity(price, "gas price", bits=256) * gas_of_socket("x" * LONG_SOCKET)
     found = parse_quantity(balance, f"balance of {to_hex(address)}", bits=256)
     sentence = f"account {to_hex(address)} has {found / 10**18:.4f} ether"
     if found >= needed:
@@ -271,23 +280,24 @@ async def socket(case: CheckContext) -> Finding:
     if case.me is None:
         return skipped("the operator has not joined yet")
     try:
-        case.socket = parse_address(case.me.socket)
+        case.socket = parse_socket(case.me.socket)
     except InputError as error:
         return failed(f"the socket on chain is none: {error}", f"run {case.update_socket()}")
-    update = f"run {case.update_socket(case.socket.multiaddr)}"
+    address = case.socket.address
+    update = f"run {case.update_socket(address.multiaddr)}"
     own = case.public_value("p2p", "peer_id")
     if own is None:
         return failed(
-            f"the socket on chain names peer {case.socket.peer_id}, and there is no p2p keystore",
+            f"the socket on chain names peer {address.peer_id}, and there is no p2p keystore",
             f"give the keystore of that peer as p2p_keystore, or make one with eigenkms keys new --kind p2p "
             f"-o {case.p2p_path} and {update}",
         )
-    if own != str(case.socket.peer_id):
+    if own != str(address.peer_id):
         return failed(
-            f"the socket on chain names peer {case.socket.peer_id}, the p2p keystore is that of peer {own}",
+            f"the socket on chain names peer {address.peer_id}, the p2p keystore is that of peer {own}",
             f"give the keystore of that peer as p2p_keystore, or {update}",
         )
-    return judge_address(case, case.socket, update)
+    return judge_address(case, address, update)
 
 
 def judge_address(case: CheckContext, found: PeerAddress, update: str) -> Finding:

@@ -94,7 +94,7 @@ async def reachable(case: CheckContext) -> Finding:
         async with trio.open_nursery() as nursery:
             for operator in sorted(case.peers)[:ASKED]:
                 nursery.start_soon(_ask_reach, case, operator, answers)
-    return judge_answers(case, str(case.socket), answers)
+    return judge_answers(case, str(case.socket.address), answers)
 
 
 @asynccontextmanager
@@ -166,7 +166,7 @@ def judge_answers(
     says = "; ".join(f"{to_hex(o)}: {a.outcome} at {a.address}"[:300] for o, a in sorted(missed.items()))
     outcome = next(iter(missed.values())).outcome
     advice = _ADVICE[outcome].format(
-        update=case.update_socket(), peer=case.socket.peer_id if case.socket else ""
+        update=case.update_socket(), peer=case.socket.address.peer_id if case.socket else ""
     )
     if len(missed) < len(current):
         return warning(

@@ -6,7 +6,16 @@ from typing import Final
 
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.errors import EigenKmsError
-from eigenkms.maintenance.doctor import configuration, disk, keys, limits, network, onchain, reachability
+from eigenkms.maintenance.doctor import (
+    configuration,
+    disk,
+    http_api,
+    keys,
+    limits,
+    network,
+    onchain,
+    reachability,
+)
 from eigenkms.maintenance.doctor.checks import Check, Result, run_checks
 from eigenkms.maintenance.doctor.context import CheckContext
 
@@ -155,6 +164,13 @@ CHECKS: Final[tuple[Check[CheckContext], ...]] = (
         needs=("membership", "keystores"),
     ),
     Check(
+        "http-api",
+        "Does the URL in the socket on chain lead to this node's HTTP API, with a certificate that clients accept?",
+        "let URL, certificate and proxy lead to the node, or publish another URL",
+        http_api.http_api,
+        needs=("socket",),
+    ),
+    Check(
         "account",
         "Can the account that sends transactions, if one is configured, pay for another socket?",
         "send it ether",
@@ -171,7 +187,7 @@ CHECKS: Final[tuple[Check[CheckContext], ...]] = (
     Check(
         "peers",
         "Do the other operators answer?",
-        "let this machine open TCP connections outwards",
+        "let this machine open TCP connections outwards, or tell the operators whose nodes refuse",
         network.peers,
         needs=("contracts",),
         external=True,

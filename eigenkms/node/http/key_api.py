@@ -42,6 +42,12 @@ ANSWER_SECONDS: Final = 60
 """From the head of a request to its answer; half of it is for the body."""
 _READERS: Final = 2
 """Threads that read bodies."""
+SOCKET_PATH: Final = "/{kind}/{host}/tcp/{port:int}/p2p/{peer}"
+"""Path of a socket on chain (``p2p.operator_socket``), under which the clients of the reference ask.
+
+Any multiaddr is taken. The one on chain may name a new address or peer id before the node is restarted, and a client may have an
+old one. It selects nothing and gives no right.
+"""
 
 
 Read = TypeVar("Read")
@@ -61,22 +67,20 @@ class KeyApi:
         self.limits = ClientLimits.at_rate(rate)
         self._reading = trio.CapacityLimiter(_READERS)
         self._openapi = importlib.resources.files(__package__).joinpath("openapi.json").read_bytes()
-        self.app = Starlette(
-            routes=[
-                Route("/pubkey", _LimitedEndpoint(self._room_for, self._pubkey), methods=["GET"]),
-                Route("/app/sign", _LimitedEndpoint(self._room_for, self._sign), methods=["POST"]),
-                Route("/secrets", _LimitedEndpoint(self._room_for, self._secrets), methods=["POST"]),
-                Route("/health", _LimitedEndpoint(self._room_for, self._health, probe=True), methods=["GET"]),
-                Route("/ready", _LimitedEndpoint(self._room_for, self._ready, probe=True), methods=["GET"]),
-                Route(
-                    "/openapi.json",
-                    _LimitedEndpoint(self._room_for, self._description, probe=True),
-                    methods=["GET"],
-                ),
-            ],
-            exception_handlers=EXCEPTION_HANDLERS,
-        )
+        routes = [*self._routes(), *self._routes(SOCKET_PATH)]
+        self.app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
         self.app.router.redirect_slashes = False
+
+    def _routes(self, prefix: str = "") -> Iterator[Route]:
+        yield self._route("GET", prefix + "/pubkey", self._pubkey)
+        yield self._route("POST", prefix + "/app/sign", self._sign)
+        yield self._route("POST", prefix + "/secrets", self._secrets)
+        yield self._route("GET", prefix + "/health", self._health, probe=True)
+        yield self._route("GET", prefix + "/ready", self._ready, probe=True)
+        yield self._route("GET", prefix + "/openapi.json", self._description, probe=True)
+
+    def _route(self, method: str, path: str, endpoint: Endpoint, *, probe: bool = False) -> Route:
+        return Route(path, _LimitedEndpoint(self._room_for, endpoint, probe=probe), methods=[method])
 
     # -- what all can ask
 

@@ -6,7 +6,7 @@ Byte strings are standard base64.
 import base64
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -17,6 +17,9 @@ from eigenkms.applications import AppRelease
 from eigenkms.node.http.requests import SecretsRequest
 from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress, to_hex
+
+G2_INFINITY: Final = b"\xc0" + bytes(95)
+"""The neutral element of G2, compressed (the encoding of BLS12-381 points by ZCash)."""
 
 
 def json_response(body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -32,11 +35,13 @@ def encode_json(value: Any) -> bytes:
 def pubkey_answer(operator: OperatorAddress, transcript: Transcript) -> bytes:
     """Encode the answer to ``GET /pubkey``.
 
-    The first of ``commitments`` is the master public key again.
+    The first of ``commitments`` is the point at infinity. If fewer than t operators answer, the clients of the reference take the
+    sum of the first commitments as the master public key. A sum of points at infinity is none, so they refuse it. The sum of
+    anything else is a key that nobody has.
     """
     return encode_json(
         {
-            "commitments": [_point(each) for each in transcript.commitments],
+            "commitments": [_point(each) for each in (G2_INFINITY, *transcript.commitments[1:])],
             "isActive": True,
             "masterPublicKey": _point(transcript.mpk),
             "operatorAddress": to_hex(operator),

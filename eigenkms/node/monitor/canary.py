@@ -137,10 +137,25 @@ class Canary:
         await trio.sleep(min(FIRST_SECONDS, self._every))
         while True:
             pause = min(FIRST_SECONDS, self._every)
-            if (held := self._versions.newest) is not None:
+            if self._has_left():
+                self._forget()
+            elif (held := self._versions.newest) is not None:
                 self._record(await self._probe_with_retry(host, held))
                 pause = self._every * random.uniform(0.9, 1.1)  # noqa: S311 - keeps operators out of step
             await trio.sleep(pause)
+
+    def _has_left(self) -> bool:
+        """Return whether the newest operator set is without this operator.
+
+        Others refuse its probes then.
+        """
+        return bool(self._peers.operators) and not self._peers.is_member(self._me)
+
+    def _forget(self) -> None:
+        """Drop the last result, so that no failure of an operator that left is reported."""
+        if self.result is not None:
+            log.info("no more trial decryptions: this operator has left the set")
+        self.result, self._failures_in_row = None, 0
 
     async def _probe_with_retry(self, host: "Host", held: HeldVersion) -> CanaryResult:
         result = await self.probe_once(host, held)

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from eigenkms.chain.operator_set import ChainOperator
 from eigenkms.errors import InputError, RemoteProtocolError
-from eigenkms.p2p.identity import PeerAddress, PeerId, TransportAddress, parse_address, parse_transport
+from eigenkms.p2p.identity import PeerAddress, PeerId, TransportAddress, parse_transport
+from eigenkms.p2p.operator_socket import parse_socket
 from eigenkms.p2p.prefixes import plain_ip
 from eigenkms.p2p.types import GOSSIP
 from eigenkms.protocols.wire.codec import MalformedError
@@ -84,7 +85,7 @@ class PeerBook:
         self._sockets = {}
         for operator in self._everybody.values():
             try:
-                self._sockets[operator.address] = parse_address(operator.socket)
+                self._sockets[operator.address] = parse_socket(operator.socket).address
             except InputError as error:
                 self._warn_once(operator.address, f"its socket on chain cannot be dialled: {error}")
         self._hosts = frozenset(socket.transport.host for socket in self._sockets.values())

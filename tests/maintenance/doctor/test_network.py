@@ -6,17 +6,21 @@ from pathlib import Path
 import pytest
 import trio
 
-from eigenkms.chain.operator_set import RawOperatorSet
+from eigenkms.chain.operator_set import ChainOperator, RawOperatorSet
+from eigenkms.chain.rpc import JsonRpc
 from eigenkms.config.node import NodeConfig
 from eigenkms.maintenance.doctor import configuration, disk, onchain, reachability
 from eigenkms.maintenance.doctor import network as network_checks
 from eigenkms.maintenance.doctor.checks import Finding, Verdict
 from eigenkms.maintenance.doctor.context import CheckContext, PeerStatus
 from eigenkms.p2p.identity import PeerKey, parse_address
+from eigenkms.p2p.operator_socket import parse_socket
 from eigenkms.protocols.wire.dial_back import ReachAnswer
 from eigenkms.types import DialOutcome, OperatorAddress
+from tests.support.black_holes import black_holes
 from tests.support.fake_network import FakeNetwork, block_at
 from tests.support.hosts import patient_host
+from tests.support.live_network import free_port
 from tests.support.nodes import make_config
 from tests.support.token_issuer import Authority, Endpoint
 from tests.support.waiting import PATIENCE
@@ -40,7 +44,7 @@ def case(network: FakeNetwork, tmp_path: Path) -> CheckContext:
 def case_of(config: NodeConfig) -> CheckContext:
     """An operator with this configuration and the socket."""
     found = CheckContext(lambda: config, lambda _config: None, None, file="my node.toml")  # type: ignore[arg-type]
-    found.socket = parse_address(SOCKET)
+    found.socket = parse_socket(SOCKET)
     return found
 
 
@@ -162,6 +166,52 @@ async def test_an_operator_that_talks_nonsense_is_silent(network: FakeNetwork, c
         found = await network_checks.peers(case)
     assert found.verdict is Verdict.FAILED
     assert "answers: 0x" in found.sentence
+
+
+async def test_refused_filtered_and_unparsable_operators_are_told_apart(
+    network: FakeNetwork, case: CheckContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has its reason, and the next step is that of the fault which this machine can have."""
+    _, refusing, filtered, other = network.chain.operators
+    closed = f"/ip4/127.0.0.1/tcp/{free_port()}"
+
+    async def found(*sockets: tuple[ChainOperator, str], seconds: float) -> Finding:
+        """With these sockets, and so long for a call and a dial."""
+        monkeypatch.setattr(network_checks, "ANSWER_SECONDS", seconds)
+        monkeypatch.setattr(network_checks, "DIAL_SECONDS", seconds)
+        members = tuple(replace(operator, socket=socket) for operator, socket in sockets)
+        case.operators = RawOperatorSet(block_at(7), members, ())
+        case.addresses = {
+            o.address: parse_address(f"{o.socket}/p2p/{PeerKey.generate().peer_id}")
+            for o in members
+            if o.address != other.address
+        }
+        async with patient_host(PeerKey.generate()) as case.visitor:
+            return await network_checks.peers(case)
+
+    foreign = (other, "http://localhost:7501")
+    with black_holes(1) as (dark,):
+        unanswered = await found((filtered, dark), foreign, seconds=0.1)
+    refused = await found((refusing, closed), foreign, seconds=PATIENCE)
+    unparsable = await found(foreign, seconds=PATIENCE)
+    assert f"nothing comes back from {dark}" in unanswered.sentence
+    assert "TCP connections outwards" in str(unanswered.hint)
+    assert f"connection refused: nothing listens at {closed}" in refused.sentence
+    assert "no node listens there" in str(refused.hint)
+    for each in (unanswered, refused, unparsable):
+        assert "its socket on chain is no multiaddr with a peer id: 'http://localhost:7501'" in each.sentence
+    assert "the reference implementation" in str(unparsable.hint)
+
+
+@pytest.mark.parametrize("rpcs", [1, 2])
+async def test_a_single_rpc_is_not_to_be_replaced_by_another(case: CheckContext, rpcs: int) -> None:
+    """There is no other one in the settings: the advice is about that one."""
+    case.peers = {A: PeerStatus({}, 0.0), B: PeerStatus({}, 0.0)}
+    case.rpcs = [JsonRpc("http://127.0.0.1:1") for _ in range(rpcs)]
+    case.head_time, case.clock = 1000, lambda: 0.0
+    found = await network_checks.clock(case)
+    assert found.verdict is Verdict.FAILED
+    assert ("another RPC" in str(found.hint)) is (rpcs > 1)
 
 
 @pytest.mark.parametrize("time", ["1" + "0" * 400, "true", '"noon"', "null", str(2**60)])

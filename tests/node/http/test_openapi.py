@@ -23,7 +23,7 @@ async def described(client: httpx.AsyncClient) -> dict[str, Any]:
 
 
 async def test_it_is_valid_and_complete(open_node: LocalNode) -> None:
-    """OpenAPI 3.1, with the routes that there are and no others."""
+    """OpenAPI 3.1, with the routes that there are and no others, each below each of the servers' paths."""
     async with asking(open_node) as client:
         document = await described(client)
     validate(document)
@@ -31,7 +31,10 @@ async def test_it_is_valid_and_complete(open_node: LocalNode) -> None:
     routes = [route for route in open_node.services.key_api.app.routes if isinstance(route, Route)]
     there = {(route.path, method.lower()) for route in routes for method in route.methods or ()}
     said = {(path, method) for path, item in document["paths"].items() for method in item}
-    assert said == {(path, method) for path, method in there if method != "head"}
+    prefixes = [server["url"].rstrip("/").replace("{port}", "{port:int}") for server in document["servers"]]
+    assert {(prefix + path, method) for path, method in said for prefix in prefixes} == {
+        (path, method) for path, method in there if method != "head"
+    }
 
 
 async def test_every_refusal_stands_at_its_status(open_node: LocalNode) -> None:

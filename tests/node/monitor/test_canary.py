@@ -27,7 +27,7 @@ from tests.support.fake_network import CLUSTER, FakeNetwork, Operator, operator_
 from tests.support.local_node import LocalNode
 from tests.support.log_events import event_levels
 from tests.support.nodes import Neighbour, a_node, asked, keep_version
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import PATIENCE, eventually, pass_time
 
 __all__ = ["_all_is_heard"]
 NONCE = b"\x07" * 32
@@ -213,6 +213,23 @@ async def test_it_sings_by_itself(
         async with together(network, node, b=sign, c=sign, d=sign):
             await eventually(lambda: node.services.canary.runs - node.services.canary.failed >= 2)
             assert node.services.canary.result is not None
+
+
+async def test_an_operator_that_left_probes_no_more(
+    network: FakeNetwork, tmp_path: Path, virtual_clock: MockClock
+) -> None:
+    """The others refuse it, so it would report a failure for ever; the last one is forgotten."""
+    keep_version(network, 0, tmp_path)
+    with a_node(network, 0, tmp_path, canary_seconds=10.0) as node:
+        canary = node.services.canary
+        canary._record(CanaryResult(False, 2.0, 5.0, 1, 1, 4, reason="not-a-member"))
+        node.state.peers.update(network.chain.operators[1:])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(canary.run, None)
+            await pass_time(1000)
+            nursery.cancel_scope.cancel()
+        assert (canary.result, canary.runs) == (None, 1)
+        assert node.status()["canary"] is None
 
 
 # -- who is answered ---------------------------------------------------------------------------------------------
