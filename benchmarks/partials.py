@@ -40,11 +40,11 @@ from eigenkms.devnet.network import Devnet
 from eigenkms.devnet.operators import DevnetOperator
 from eigenkms.errors import EigenKmsError
 from eigenkms.p2p.errors import CallRefusedError
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.protocols.wire.client_rpc import PartialRequest, decode_info, encode_info_request, open_partial
-from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.certified_transcript import CertifiedTranscript
+from eigenkms.wire.client_rpc import PartialRequest, decode_info, encode_info_request, open_partial
+from eigenkms.wire.transcript import Transcript
 
 RATE = 20.0
 PATIENCE = 60.0

@@ -24,10 +24,10 @@ from eigenkms.crypto import sealing
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.p2p.types import Request
 from eigenkms.protocols.records.audit_log import IssuedSignature, LogHead, LogVerifier
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.client_rpc import PartialRequest
 from eigenkms.storage.audit_log_store import RELEASES_NAME, AuditLog, Signer, read_releases
 from eigenkms.types import AppId
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.client_rpc import PartialRequest
 from tests.support.fake_network import CLUSTER, FakeNetwork, make_network
 from tests.support.local_node import LocalNode
 from tests.support.nodes import a_node, keep_version

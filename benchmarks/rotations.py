@@ -31,10 +31,10 @@ from eigenkms.node.engine.engine import Engine
 from eigenkms.node.engine.workers import Workers
 from eigenkms.node.key_versions import HeldVersion, Versions
 from eigenkms.protocols.ceremony.participant import Participant
-from eigenkms.protocols.wire.frames import Frame, decode_frame
-from eigenkms.protocols.wire.session import Parameters, Session
 from eigenkms.storage.store import Store, StoreIdentity
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.frames import Frame, decode_frame
+from eigenkms.wire.session import Parameters, Session
 from tests.protocols.support import Cast, cast
 
 WINDOW_MS = 4000

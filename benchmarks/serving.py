@@ -54,7 +54,7 @@ async def load(where: str, requests: list[bytes], at_once: int) -> dict[str, flo
     """Return requests a second, and the seconds of the median and the 99th percentile."""
     from eigenkms.p2p.host import open_host
     from eigenkms.p2p.identity import PeerKey, parse_address
-    from eigenkms.protocols.wire import rpc_methods
+    from eigenkms.wire import rpc_methods
 
     left, took = iter(requests), list[float]()
     async with open_host(PeerKey.generate()) as host:
@@ -96,7 +96,7 @@ async def a_serving_node(folder: Path, method: str) -> AsyncIterator[tuple[Any, 
     from eigenkms.authorisation.factory import open_authoriser
     from eigenkms.authorisation.policy import Policy
     from eigenkms.p2p.host import open_host
-    from eigenkms.protocols.wire import rpc_methods
+    from eigenkms.wire import rpc_methods
     from tests.authorisation.test_pipeline import Clock, Register
     from tests.support.fake_network import ANYWHERE, CLUSTER, make_network
     from tests.support.nodes import a_node, keep_version, make_config
@@ -140,8 +140,8 @@ def evidence(method: str, scope: Any, number: int) -> bytes:
 
 def make_requests(transport: str, method: str, network: Any, numbers: range) -> list[bytes]:
     from eigenkms.crypto import sealing
-    from eigenkms.protocols.wire.authorisation import Authorisation, Scope
-    from eigenkms.protocols.wire.client_rpc import PartialRequest
+    from eigenkms.wire.authorisation import Authorisation, Scope
+    from eigenkms.wire.client_rpc import PartialRequest
     from tests.authorisation.test_pipeline import APP_ID
     from tests.node.http.support import ReferenceClient
     from tests.support.fake_network import CLUSTER

@@ -28,8 +28,8 @@ from eigenkms.crypto.backends import bls12381
 from eigenkms.node.engine.frame_queue import MAX_BATCH
 from eigenkms.protocols.ceremony.jobs import CheckJob, Job, Result, run_job
 from eigenkms.protocols.ceremony.participant import Participant
-from eigenkms.protocols.wire.frames import Frame, decode_frame, verify_frames
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.frames import Frame, decode_frame, verify_frames
 from tests.protocols.rooms import version_of
 from tests.protocols.support import Cast
 from tests.sim.disk import StoredVersion

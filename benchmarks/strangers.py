@@ -28,10 +28,10 @@ from eigenkms.node.http.requests import MAX_SECRETS_BODY
 from eigenkms.p2p.identity import PeerAddress, PeerKey, parse_address
 from eigenkms.p2p.listening.listener import raise_file_limit
 from eigenkms.p2p.rpc import framing
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.client_rpc import PartialRequest
-from eigenkms.protocols.wire.peer_record import build_peer_record
 from eigenkms.types import AppId, ClusterId, OperatorAddress
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.client_rpc import PartialRequest
+from eigenkms.wire.peer_record import build_peer_record
 from tests.support.p2p_attackers import (
     ACK,
     DATA,

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from eigenkms.protocols.records.audit_log import LogHead
-from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import ClusterId, OperatorAddress, SessionId, to_hex
+from eigenkms.wire.transcript import Transcript
 
 Json = dict[str, object]
 """An object of JSON."""

@@ -35,8 +35,8 @@ from eigenkms.attestation.interface import (
 )
 from eigenkms.attestation.jwks import IssuerKeys
 from eigenkms.crypto.hashing import be32, keccak256
-from eigenkms.protocols.wire.authorisation import Refusal
 from eigenkms.types import AppId
+from eigenkms.wire.authorisation import Refusal
 
 MAX_TOKEN_BYTES: Final = 48 * 1024
 LARGE_TOKEN_BYTES: Final = 8 * 1024

@@ -21,9 +21,9 @@ import coincurve
 
 from eigenkms.attestation.interface import CLOCK_SKEW_SECONDS, AttestationRefusedError, Claims, Context
 from eigenkms.crypto.hashing import keccak256
-from eigenkms.protocols.wire.authorisation import Refusal, Scope
-from eigenkms.protocols.wire.codec import Fields, MalformedError, decode, encode
 from eigenkms.types import to_hex
+from eigenkms.wire.authorisation import Refusal, Scope
+from eigenkms.wire.codec import Fields, MalformedError, decode, encode
 
 NAME: Final = "ecdsa"
 MAX_AGE_SECONDS: Final = 300

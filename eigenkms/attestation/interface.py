@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from eigenkms.errors import RefusedError
-from eigenkms.protocols.wire.authorisation import Refusal, Scope
 from eigenkms.types import AppId
+from eigenkms.wire.authorisation import Refusal, Scope
 
 CLOCK_SKEW_SECONDS = 30
 """Seconds that the clock of evidence's maker may be ahead of this operator's."""

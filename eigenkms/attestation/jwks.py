@@ -28,7 +28,7 @@ from joserfc.jwk import RSAKey
 from eigenkms import bounded_json
 from eigenkms.attestation.interface import AttestationRefusedError
 from eigenkms.errors import EigenKmsError, InputError
-from eigenkms.protocols.wire.authorisation import Refusal
+from eigenkms.wire.authorisation import Refusal
 
 log = logging.getLogger(__name__)
 

@@ -32,12 +32,12 @@ from eigenkms.attestation.interface import AttestationRefusedError, Claims, Cont
 from eigenkms.authorisation.request_slots import RequestSlots, busy
 from eigenkms.crypto.app_ids import folded, is_same
 from eigenkms.errors import ChainError
-from eigenkms.protocols.wire.authorisation import Authorisation, Refusal, Scope, decode_authorisation
-from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.rate_limiter import RateLimiter
 from eigenkms.storage.group_commit import GroupCommit
 from eigenkms.storage.replay_cache import TokenUse, UseResult
 from eigenkms.types import AppId, ClusterId, OperatorAddress
+from eigenkms.wire.authorisation import Authorisation, Refusal, Scope, decode_authorisation
+from eigenkms.wire.codec import MalformedError
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from typing import Literal, Protocol
 from eigenkms.attestation.interface import AttestationRefusedError
 from eigenkms.authorisation.pipeline import Authoriser, Grant, KeyRequest, read_authorisation
 from eigenkms.errors import InputError
-from eigenkms.protocols.wire.authorisation import Refusal
 from eigenkms.types import AppId
+from eigenkms.wire.authorisation import Refusal
 
 Mode = Literal["open", "attested", "closed"]
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from eigenkms.attestation.interface import AttestationRefusedError
-from eigenkms.protocols.wire.authorisation import Refusal
+from eigenkms.wire.authorisation import Refusal
 
 MAX_AT_ONCE: Final = 64
 """Requests that are checked side by side. Beyond it a request is refused as busy."""

@@ -33,10 +33,10 @@ from eigenkms.protocols.records.audit_log import (
     check_release,
     sign_head,
 )
-from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.storage.audit_log_store import AuditLog
 from eigenkms.storage.group_commit import GroupCommit
 from eigenkms.types import AppId, ClusterId, OperatorAddress
+from eigenkms.wire.transcript import Transcript
 
 UNDER_WAY_OF_ONE: Final = 128
 """Answers to one client that wait to be made."""

@@ -28,10 +28,10 @@ from eigenkms.chain.rpc_values import Json, parse_bytes, parse_object, parse_qua
 from eigenkms.chain.transactions import Receipt, Sender, Terms, base_fee_of
 from eigenkms.crypto.hashing import be64, keccak256
 from eigenkms.errors import ChainError, InputError
-from eigenkms.protocols.wire.codec import encode as canonical
-from eigenkms.protocols.wire.session import cluster_id, encode_recipients
-from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import Cluster, ClusterId, OperatorAddress, to_hex
+from eigenkms.wire.codec import encode as canonical
+from eigenkms.wire.session import cluster_id, encode_recipients
+from eigenkms.wire.transcript import Transcript
 
 GAS_COMMITMENT: Final = 200_000
 GAS_MEMBER: Final = 100_000

@@ -8,8 +8,8 @@ configured finality, and that these were the operator set at that block.
 from eigenkms.chain.operator_set import RawOperatorSet
 from eigenkms.chain.operator_set_source import OperatorSetSource
 from eigenkms.errors import VerificationError
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript, check_certified_transcript
 from eigenkms.types import BlockRef, ClusterId, OperatorSet
+from eigenkms.wire.certified_transcript import CertifiedTranscript, check_certified_transcript
 
 
 async def verify_epoch(

@@ -145,7 +145,7 @@ def _show(*, settings: "Settings", as_json: bool) -> None:
     async def look() -> dict[str, Any]:
         from eigenkms.chain.anchor import open_anchor
         from eigenkms.chain.operator_set_source import open_chain
-        from eigenkms.protocols.wire.session import cluster_id
+        from eigenkms.wire.session import cluster_id
 
         async with (
             open_chain(chain_config) as chain,

@@ -203,7 +203,7 @@ def _allow(*, address: str, settings: "Settings", as_json: bool) -> None:
     """
     from eigenkms.devnet import anchor
     from eigenkms.devnet.admin import allow
-    from eigenkms.protocols.wire.session import cluster_id
+    from eigenkms.wire.session import cluster_id
 
     operator, running = checked_address(address), _running(settings)
     needed, delegation_manager = client_runner.client_settings(running), running.require("delegation_manager")

@@ -17,8 +17,8 @@ from eigenkms.types import to_hex
 if TYPE_CHECKING:
     from eigenkms.client.anchor_check import AnchorWitnesses
     from eigenkms.config.settings import Settings
-    from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
     from eigenkms.types import ClusterId
+    from eigenkms.wire.certified_transcript import CertifiedTranscript
 
 
 @verb("pubkey", "eigenkms pubkey --config cluster.toml --json > proof.json")

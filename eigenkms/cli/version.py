@@ -13,8 +13,8 @@ def command(*, as_json: bool) -> None:
     from eigenkms.crypto import backends, ibe_v2, keystore
     from eigenkms.maintenance import backup_file
     from eigenkms.protocols.records.evidence_bundle import BUNDLE_VERSION
-    from eigenkms.protocols.wire.frames import PROTOCOL
     from eigenkms.storage.schema import SCHEMA_VERSION
+    from eigenkms.wire.frames import PROTOCOL
 
     facts = {
         "version": __version__,

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from eigenkms.client.errors import QuorumError as QuorumError
     from eigenkms.client.release_environment import Secrets as Secrets
     from eigenkms.client.settings import ClientSettings as ClientSettings
-    from eigenkms.protocols.wire.authorisation import Authorisation as Authorisation
-    from eigenkms.protocols.wire.authorisation import Scope as Scope
     from eigenkms.types import AppId as AppId
     from eigenkms.types import ExactAppId as ExactAppId
+    from eigenkms.wire.authorisation import Authorisation as Authorisation
+    from eigenkms.wire.authorisation import Scope as Scope
 
 _PLACES = {
     "eigenkms.chain.config": ("Finality",),
@@ -44,7 +44,7 @@ _PLACES = {
     "eigenkms.client.release_environment": ("Secrets",),
     "eigenkms.client.settings": ("ClientSettings",),
     "eigenkms.client.errors": ("AttesterError", "KeyChangedError", "NoVersionError", "QuorumError"),
-    "eigenkms.protocols.wire.authorisation": ("Authorisation", "Scope"),
+    "eigenkms.wire.authorisation": ("Authorisation", "Scope"),
     "eigenkms.types": ("AppId", "ExactAppId"),
 }
 _HOMES = {name: module for module, names in _PLACES.items() for name in names}

@@ -12,11 +12,11 @@ from eigenkms.crypto import bn254
 from eigenkms.errors import InputError, RemoteProtocolError
 from eigenkms.p2p.identity import PeerAddress, PeerId, TransportAddress, parse_transport
 from eigenkms.p2p.operator_socket import describe_unusable, parse_socket
-from eigenkms.protocols.wire.client_rpc import MAX_RECORDS
-from eigenkms.protocols.wire.frames import NO_SESSION, Frame
-from eigenkms.protocols.wire.peer_claims import ClaimStanding, PeerClaim, dial_order
-from eigenkms.protocols.wire.peer_record import PeerRecord, read_peer_record
 from eigenkms.types import ClusterId, OperatorAddress
+from eigenkms.wire.client_rpc import MAX_RECORDS
+from eigenkms.wire.frames import NO_SESSION, Frame
+from eigenkms.wire.peer_claims import ClaimStanding, PeerClaim, dial_order
+from eigenkms.wire.peer_record import PeerRecord, read_peer_record
 
 PeerLocation = tuple[PeerId, tuple[str, ...]]
 """A peer, and the addresses to dial it at."""
@@ -80,7 +80,7 @@ class AddressBook:
         """Return the peer and its addresses: of the newest record, else of the socket.
 
         If several operators name one peer, only one of them can be it. The peer is then dialled at the same addresses for each of
-        them, in the order of ``protocols.wire.peer_claims``.
+        them, in the order of ``wire.peer_claims``.
         """
         own = self._claimed_location(operator)
         if own is None:

@@ -14,8 +14,8 @@ from eigenkms.client.cluster_info import ClusterInfo
 from eigenkms.client.progress import ProgressCallback, ignore_progress
 from eigenkms.client.settings import ClientSettings
 from eigenkms.errors import InputError, NetworkError, VerificationError
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.types import OperatorAddress, to_hex
+from eigenkms.wire.certified_transcript import CertifiedTranscript
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,8 @@ from eigenkms.client.version_discovery import VersionDiscovery
 from eigenkms.crypto.app_ids import canonical
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
 from eigenkms.errors import InputError, NetworkError, VerificationError
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.types import AppId, OperatorAddress, Version, to_hex
+from eigenkms.wire.certified_transcript import CertifiedTranscript
 
 log = logging.getLogger(__name__)
 

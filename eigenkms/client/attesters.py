@@ -23,8 +23,8 @@ from eigenkms.attestation import ecdsa
 from eigenkms.client.errors import AttesterError
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import InputError
-from eigenkms.protocols.wire.authorisation import Authorisation, Scope
 from eigenkms.types import to_hex
+from eigenkms.wire.authorisation import Authorisation, Scope
 
 LAUNCHER_SOCKET: Final = Path("/run/container_launcher/teeserver.sock")
 AUDIENCE: Final = "EigenX KMS"

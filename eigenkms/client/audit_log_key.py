@@ -4,8 +4,8 @@ from eigenkms.chain.config import ChainConfig
 from eigenkms.chain.operator_set_source import open_chain
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.records.audit_log import LogHeader
-from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.types import to_hex
+from eigenkms.wire.session import cluster_id
 
 
 async def check_key_on_chain(config: ChainConfig, header: LogHeader) -> None:

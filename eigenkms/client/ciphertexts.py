@@ -22,8 +22,8 @@ from eigenkms.crypto import ibe, ibe_identities, ibe_v2
 from eigenkms.crypto.app_ids import canonical
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
 from eigenkms.errors import InputError
-from eigenkms.protocols.wire.client_rpc import MAX_APP_ID_BYTES
 from eigenkms.types import ClusterId
+from eigenkms.wire.client_rpc import MAX_APP_ID_BYTES
 
 NEWEST = ibe_v2.VERSION
 MAX_WHOLE = 256 * 2**20

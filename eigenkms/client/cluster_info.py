@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 from eigenkms.crypto.app_ids import canonical
 from eigenkms.crypto.ibe_v2 import Recipient
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
 from eigenkms.types import AppId, ClusterId, OperatorAddress, Version
+from eigenkms.wire.certified_transcript import CertifiedTranscript
 
 
 @dataclass(frozen=True)

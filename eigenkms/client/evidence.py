@@ -19,10 +19,10 @@ from eigenkms.client.transport import ClientTransport
 from eigenkms.errors import ChainError, EigenKmsError, NetworkError, RemoteProtocolError, VerificationError
 from eigenkms.protocols.records.evidence import Fault
 from eigenkms.protocols.records.evidence_bundle import Bundle, BundleName
-from eigenkms.protocols.wire.client_rpc import decode_evidence_page, encode_evidence_request
-from eigenkms.protocols.wire.rpc_methods import EVIDENCE
 from eigenkms.storage.evidence_table import EVIDENCE_LIMIT
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.client_rpc import decode_evidence_page, encode_evidence_request
+from eigenkms.wire.rpc_methods import EVIDENCE
 
 MAX_REJECTED = 8
 """Pieces of one operator that do not verify; with one more, the rest of its pages is not read."""

@@ -12,8 +12,8 @@ from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.client.evidence_verdict import EvidenceVerdict
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.records.evidence_bundle import Bundle
-from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.types import ClusterId
+from eigenkms.wire.session import cluster_id
 
 
 async def verify_on_chain(chain: OperatorSetSource, cluster: ClusterId, bundle: Bundle) -> None:

@@ -34,11 +34,11 @@ from eigenkms.client.transport import ClientTransport
 from eigenkms.client.version_attempt import VersionAttempt
 from eigenkms.client.version_discovery import Failures, VersionDiscovery
 from eigenkms.errors import EigenKmsError, NetworkError
-from eigenkms.protocols.wire.authorisation import Authorisation, Scope
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.protocols.wire.client_rpc import open_partial
-from eigenkms.protocols.wire.rpc_methods import PARTIAL
 from eigenkms.types import AppId, OperatorAddress, to_hex
+from eigenkms.wire.authorisation import Authorisation, Scope
+from eigenkms.wire.certified_transcript import CertifiedTranscript
+from eigenkms.wire.client_rpc import open_partial
+from eigenkms.wire.rpc_methods import PARTIAL
 
 log = logging.getLogger(__name__)
 

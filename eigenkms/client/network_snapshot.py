@@ -16,10 +16,10 @@ from eigenkms.client.transport import ClientTransport, open_transport
 from eigenkms.client.version_discovery import statements_needed
 from eigenkms.errors import EigenKmsError
 from eigenkms.p2p.errors import CallRefusedError
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.protocols.wire.client_rpc import decode_info, encode_info_request
-from eigenkms.protocols.wire.rpc_methods import INFO
 from eigenkms.types import OperatorAddress, Version
+from eigenkms.wire.certified_transcript import CertifiedTranscript
+from eigenkms.wire.client_rpc import decode_info, encode_info_request
+from eigenkms.wire.rpc_methods import INFO
 
 ANSWER_SECONDS = 5.0
 """Timeout of the query to one operator."""

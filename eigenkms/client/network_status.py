@@ -19,8 +19,8 @@ from eigenkms.client.progress import ProgressCallback
 from eigenkms.client.settings import ClientSettings
 from eigenkms.client.transport import ClientTransport
 from eigenkms.errors import EigenKmsError
-from eigenkms.protocols.wire.rpc_methods import STATUS
 from eigenkms.types import OperatorAddress, to_hex
+from eigenkms.wire.rpc_methods import STATUS
 
 ANSWER_SECONDS = 5.0
 """Timeout of the query to one operator."""

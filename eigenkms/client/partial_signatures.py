@@ -12,9 +12,9 @@ from eigenkms.crypto import bls
 from eigenkms.crypto.ibe_identities import Identity
 from eigenkms.crypto.scalars import coordinate
 from eigenkms.errors import EigenKmsError
-from eigenkms.protocols.wire.frames import Frame, WrongScopeError, verify_frame
-from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress, to_hex
+from eigenkms.wire.frames import Frame, WrongScopeError, verify_frame
+from eigenkms.wire.transcript import Transcript
 
 
 class Outcome(Enum):

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 
 from eigenkms import bounded_json
 from eigenkms.errors import InputError, VerificationError
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript, check_certified_transcript
-from eigenkms.protocols.wire.codec import MalformedError
-from eigenkms.protocols.wire.transcript import decode_transcript
-from eigenkms.protocols.wire.votes import decode_certificate
 from eigenkms.types import ClusterId, Member, OperatorAddress, OperatorSet
+from eigenkms.wire.certified_transcript import CertifiedTranscript, check_certified_transcript
+from eigenkms.wire.codec import MalformedError
+from eigenkms.wire.transcript import decode_transcript
+from eigenkms.wire.votes import decode_certificate
 
 _PROOF_HINT = "give a file that eigenkms pubkey --json wrote"
 

@@ -11,8 +11,8 @@ from eigenkms.client.version_attempt import VersionAttempt
 from eigenkms.client.version_discovery import describe_failures
 from eigenkms.errors import EigenKmsError, RefusedError
 from eigenkms.p2p.errors import CallRefusedError
-from eigenkms.protocols.wire.authorisation import FINAL_REFUSALS
 from eigenkms.types import OperatorAddress, to_hex
+from eigenkms.wire.authorisation import FINAL_REFUSALS
 
 
 def invalid_signers(attempts: Collection[VersionAttempt]) -> set[OperatorAddress]:

@@ -30,8 +30,8 @@ from eigenkms.client.known_clusters import KnownClusters
 from eigenkms.client.release_environment import Secrets
 from eigenkms.client.settings import ClientSettings
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
-from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.types import AppId
+from eigenkms.wire.session import cluster_id
 
 START_SECONDS: Final = 10.0
 """After which a call that was interrupted at its very beginning is taken for one that never began."""

@@ -15,10 +15,10 @@ from eigenkms.client.address_book import AddressBook, PeerLocation
 from eigenkms.errors import NetworkError
 from eigenkms.p2p.host import Host, open_host
 from eigenkms.p2p.identity import PeerKey
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.protocols.wire.rpc_methods import CLIENT_PROTOCOL
-from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.types import Cluster, OperatorAddress, to_hex
+from eigenkms.wire.certified_transcript import CertifiedTranscript
+from eigenkms.wire.rpc_methods import CLIENT_PROTOCOL
+from eigenkms.wire.session import cluster_id
 
 
 class ClientTransport:

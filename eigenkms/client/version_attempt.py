@@ -14,10 +14,10 @@ from eigenkms.client.partial_signatures import Outcome, SignatureCollector
 from eigenkms.crypto import sealing
 from eigenkms.errors import EigenKmsError, NetworkError
 from eigenkms.p2p.errors import CallRefusedError
-from eigenkms.protocols.wire.authorisation import Authorisation, Refusal, Scope
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.protocols.wire.client_rpc import PartialRequest
 from eigenkms.types import AppId, OperatorAddress
+from eigenkms.wire.authorisation import Authorisation, Refusal, Scope
+from eigenkms.wire.certified_transcript import CertifiedTranscript
+from eigenkms.wire.client_rpc import PartialRequest
 
 _LACKING: Final = frozenset({"unknown-version", "no-share"})
 _BUSY: Final = frozenset(str(refusal) for refusal in Refusal if refusal.passes)

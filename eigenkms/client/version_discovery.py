@@ -22,10 +22,10 @@ from eigenkms.crypto import bn254
 from eigenkms.crypto.scalars import threshold
 from eigenkms.errors import EigenKmsError, VerificationError
 from eigenkms.p2p.errors import CallRefusedError
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.protocols.wire.client_rpc import Info, decode_info, encode_info_request, read_statement
-from eigenkms.protocols.wire.rpc_methods import INFO
 from eigenkms.types import OperatorAddress, to_hex
+from eigenkms.wire.certified_transcript import CertifiedTranscript
+from eigenkms.wire.client_rpc import Info, decode_info, encode_info_request, read_statement
+from eigenkms.wire.rpc_methods import INFO
 
 Failures = Mapping[OperatorAddress, EigenKmsError]
 

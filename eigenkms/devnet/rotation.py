@@ -33,8 +33,8 @@ from eigenkms.devnet.nurseries import background_task, open_scope
 from eigenkms.devnet.provisioning import open_network
 from eigenkms.devnet.rotation_result import RotationResult, RotationRow, find_faults
 from eigenkms.errors import EigenKmsError, InputError, NetworkError
-from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.transcript import Transcript
 
 GENESIS_SECONDS = 300.0
 GRACE_SECONDS = 30.0

@@ -27,14 +27,14 @@ from eigenkms.maintenance.backup_file import (
     SavedShare,
 )
 from eigenkms.plain_text import NotUtf8Error, decode_text
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript, check_certified_transcript
-from eigenkms.protocols.wire.session import cluster_id
-from eigenkms.protocols.wire.settlement_proof import check_settled, decode_settlement_proof
-from eigenkms.protocols.wire.transcript import decode_transcript
-from eigenkms.protocols.wire.votes import decode_certificate
 from eigenkms.storage.rows import StoreIdentity
 from eigenkms.storage.store_reader import has_store, read_store
 from eigenkms.types import Cluster, OperatorAddress, to_hex
+from eigenkms.wire.certified_transcript import CertifiedTranscript, check_certified_transcript
+from eigenkms.wire.session import cluster_id
+from eigenkms.wire.settlement_proof import check_settled, decode_settlement_proof
+from eigenkms.wire.transcript import decode_transcript
+from eigenkms.wire.votes import decode_certificate
 
 SHARE_READS: Final = 20
 """Reads of the store for a share of the newest version: a node decrypts it in the moments after the certificate."""

@@ -16,9 +16,9 @@ from eigenkms.chain.anchor import Anchor, commitment_to
 from eigenkms.chain.transactions import Sender, Terms
 from eigenkms.errors import EigenKmsError
 from eigenkms.node import log_fields
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.certified_transcript import CertifiedTranscript
+from eigenkms.wire.transcript import Transcript
 
 log = logging.getLogger(__name__)
 

@@ -33,9 +33,9 @@ from eigenkms.node.server_wiring import wire_servers
 from eigenkms.node.state import NodeState, read_state
 from eigenkms.node.systemd import SystemdNotifier
 from eigenkms.p2p.host import Host, open_host
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.frames import Frame
 from eigenkms.types import BlockRef, to_hex
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.frames import Frame
 
 __all__ = ["Node", "NodeKeys", "run_node", "run_until_signalled"]
 

@@ -21,10 +21,10 @@ from eigenkms.chain.operator_set_source import OperatorSetSource, open_chain
 from eigenkms.config.node import NodeConfig
 from eigenkms.crypto import bn254
 from eigenkms.p2p.identity import PeerKey
-from eigenkms.protocols.wire.session import Parameters, cluster_id
 from eigenkms.storage.known_applications import KnownApplications
 from eigenkms.storage.store import Store, StoreIdentity
 from eigenkms.types import ClusterId
+from eigenkms.wire.session import Parameters, cluster_id
 
 
 @dataclass(frozen=True)

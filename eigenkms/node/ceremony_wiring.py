@@ -23,7 +23,7 @@ from eigenkms.node.session_opener import SessionOpener
 from eigenkms.node.state import NodeState
 from eigenkms.p2p.host import Host
 from eigenkms.protocols.ceremony.participant import Participant
-from eigenkms.protocols.wire.frames import Frame
+from eigenkms.wire.frames import Frame
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from eigenkms.crypto.scalars import SecretScalar
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.protocols.wire.settlement_proof import SettlementProof, decode_settlement_proof
-from eigenkms.protocols.wire.transcript import decode_transcript
-from eigenkms.protocols.wire.votes import Phase, decode_certificate
 from eigenkms.storage.store import Store, VersionRow
+from eigenkms.wire.certified_transcript import CertifiedTranscript
+from eigenkms.wire.settlement_proof import SettlementProof, decode_settlement_proof
+from eigenkms.wire.transcript import decode_transcript
+from eigenkms.wire.votes import Phase, decode_certificate
 
 
 @dataclass(frozen=True)

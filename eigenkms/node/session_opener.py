@@ -15,8 +15,8 @@ from eigenkms.node.engine.engine import Engine
 from eigenkms.node.network.operator_network import OperatorNetwork
 from eigenkms.node.registration import log_rejected
 from eigenkms.node.state import NodeState
-from eigenkms.protocols.wire.session import Session
 from eigenkms.types import BlockRef, OperatorAddress, OperatorSet
+from eigenkms.wire.session import Session
 
 log = logging.getLogger(__name__)
 

@@ -23,10 +23,10 @@ from eigenkms.protocols.records.audit_log import (
     decode_header,
     extend,
 )
-from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.storage.data_dir import make_file
 from eigenkms.storage.database import Database
 from eigenkms.storage.schema import RELEASES
+from eigenkms.wire.codec import MalformedError
 
 RELEASES_NAME: Final = "releases.db"
 _PAGE: Final = 512

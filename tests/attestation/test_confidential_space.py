@@ -21,8 +21,8 @@ from eigenkms.attestation.confidential_space import GCP, INTEL, ConfidentialSpac
 from eigenkms.attestation.interface import AttestationRefusedError, Claims, Container, Context, Image
 from eigenkms.attestation.jwks import KeySource
 from eigenkms.config.schema.attestation import GCP_SUPPORT, INTEL_SUPPORT
-from eigenkms.protocols.wire.authorisation import Refusal, Scope
 from eigenkms.types import AppId, ClusterId, OperatorAddress
+from eigenkms.wire.authorisation import Refusal, Scope
 from tests.support.token_issuer import (
     APP,
     DIGEST,

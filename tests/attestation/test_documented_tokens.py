@@ -9,8 +9,8 @@ import pytest
 from eigenkms.attestation.confidential_space import GCP, INTEL, ConfidentialSpace, Expectations
 from eigenkms.attestation.interface import AttestationRefusedError, Claims, Context
 from eigenkms.config.schema import SETTINGS
-from eigenkms.protocols.wire.authorisation import Scope
 from eigenkms.types import AppId, ClusterId, OperatorAddress
+from eigenkms.wire.authorisation import Scope
 from tests.support.token_issuer import FetchedKeys, jwk, jwk_set, token
 
 FOLDER = Path(__file__).parent / "documented"

@@ -21,9 +21,9 @@ from eigenkms.attestation.ecdsa import (
 )
 from eigenkms.attestation.interface import AttestationRefusedError, Claims, Context
 from eigenkms.crypto.hashing import keccak256
-from eigenkms.protocols.wire.authorisation import Refusal, Scope
-from eigenkms.protocols.wire.codec import encode
 from eigenkms.types import AppId, ClusterId, OperatorAddress
+from eigenkms.wire.authorisation import Refusal, Scope
+from eigenkms.wire.codec import encode
 
 NOW = 1_800_000_000
 NONCE = b"\x05" * 32

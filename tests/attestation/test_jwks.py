@@ -11,7 +11,7 @@ from eigenkms.attestation import jwks
 from eigenkms.attestation.interface import AttestationRefusedError
 from eigenkms.attestation.jwks import KeySource, parse_key_set
 from eigenkms.errors import InputError
-from eigenkms.protocols.wire.authorisation import Refusal
+from eigenkms.wire.authorisation import Refusal
 from tests.support.token_issuer import Authority, Endpoint, jwk, jwk_set, make_authority, rsa_key, serve
 from tests.support.waiting import PATIENCE, pass_time
 

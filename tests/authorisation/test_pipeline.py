@@ -32,12 +32,12 @@ from eigenkms.crypto.app_ids import checksummed
 from eigenkms.errors import ChainError, InputError, StorageError
 from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.p2p.identity import PeerKey
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.authorisation import FINAL_REFUSALS, Authorisation, Refusal, Scope
-from eigenkms.protocols.wire.client_rpc import PartialRequest, open_partial
-from eigenkms.protocols.wire.codec import encode
 from eigenkms.storage.replay_cache import SPENT_NAME, ReplayCache, TokenUse, UseResult
 from eigenkms.types import AppId, ClusterId, OperatorAddress
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.authorisation import FINAL_REFUSALS, Authorisation, Refusal, Scope
+from eigenkms.wire.client_rpc import PartialRequest, open_partial
+from eigenkms.wire.codec import encode
 from tests.node.network.test_client_handlers import STRANGER
 from tests.node.test_app import running
 from tests.support.databases import query

@@ -25,12 +25,12 @@ from eigenkms.errors import StorageError, VerificationError
 from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.records.audit_log import Entry, IssuedSignature, LogHead, LogVerifier
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.authorisation import Refusal
-from eigenkms.protocols.wire.client_rpc import PartialRequest, open_partial
-from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.storage.audit_log_store import AuditLog, Signer, read_releases
 from eigenkms.types import AppId
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.authorisation import Refusal
+from eigenkms.wire.client_rpc import PartialRequest, open_partial
+from eigenkms.wire.codec import MalformedError
 from tests.authorisation.test_pipeline import APPLICATION
 from tests.node.test_app import running
 from tests.support.fake_network import CLUSTER, FakeNetwork

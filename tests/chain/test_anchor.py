@@ -23,8 +23,8 @@ from eigenkms.chain.rpc_values import parse_bytes
 from eigenkms.chain.transactions import Sender
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import ChainError, InputError
-from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.types import Cluster, OperatorAddress, to_hex
+from eigenkms.wire.session import cluster_id
 from tests.chain.conftest import World, one_engine
 from tests.support.fake_network import make_network
 

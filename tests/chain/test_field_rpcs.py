@@ -15,8 +15,8 @@ from eigenkms.chain.operator_set_source import open_chain
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.chain.rpc_pool import RpcPool
 from eigenkms.errors import ChainError
-from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.types import Cluster
+from eigenkms.wire.session import cluster_id
 from tests.chain.conftest import MEMBERS, World, one_engine
 from tests.support.rpc_servers import Call, Reply, Server, serve, tampering
 from tests.support.waiting import PATIENCE

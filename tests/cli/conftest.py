@@ -23,8 +23,8 @@ from eigenkms.crypto.bls import partial_sign
 from eigenkms.crypto.ibe_identities import identity_of, identity_v1
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
 from eigenkms.crypto.scalars import SecretScalar
-from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.types import AppId, Cluster
+from eigenkms.wire.session import cluster_id
 from tests.support.forker import ask, forker
 from tests.support.waiting import PATIENCE, wait_until
 

@@ -14,8 +14,8 @@ from eigenkms.crypto import ibe
 from eigenkms.crypto.bls import partial_sign
 from eigenkms.crypto.ibe_identities import identity_of
 from eigenkms.crypto.ibe_v2 import ApplicationKey, Recipient
-from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.types import AppId, ExactAppId
+from eigenkms.wire.session import cluster_id
 from tests.cli.conftest import CLUSTER, CLUSTER_FLAGS, MASTER_SECRET, clean_environment, eigenkms, lines
 from tests.cli.test_evidence import NETWORK
 from tests.support.fake_network import CLUSTER as NETWORK_CLUSTER

@@ -9,7 +9,7 @@ import pytest
 
 from eigenkms.client.network_snapshot import NetworkSnapshot
 from eigenkms.maintenance.backup_staleness import peer_id_mismatch, share_doubt
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
+from eigenkms.wire.certified_transcript import CertifiedTranscript
 from tests.maintenance.test_backup import BACKUP_PASSWORD, Home, make_home
 from tests.support.fake_network import FakeNetwork, make_network
 from tests.support.live_network import Said, eigenkms

@@ -16,7 +16,7 @@ from eigenkms.config.presets import PRESETS
 from eigenkms.config.schema import ALIKE, GROUPS, NODE_REQUIRED, SETTINGS
 from eigenkms.config.sources import gather
 from eigenkms.config.validate import check, without_url_secrets
-from eigenkms.protocols.wire.session import Parameters
+from eigenkms.wire.session import Parameters
 from tests.cli.conftest import eigenkms
 
 ADDRESS = "0x" + "a4" * 20

@@ -15,8 +15,8 @@ from eigenkms.cli.main import run
 from eigenkms.client.armor import EVIDENCE, armor, dearmor, header
 from eigenkms.protocols.records.evidence import Fault
 from eigenkms.protocols.records.evidence_bundle import Bundle, decode_bundles, encode_bundles
-from eigenkms.protocols.wire.codec import encode
 from eigenkms.storage.store import Store
+from eigenkms.wire.codec import encode
 from tests.cli.conftest import clean_environment, eigenkms, lines, on_terminal
 
 with warnings.catch_warnings():

@@ -18,7 +18,7 @@ from eigenkms.client.known_clusters import KnownClusters
 from eigenkms.crypto import ibe, keystore
 from eigenkms.crypto.ibe_v2 import ApplicationKey
 from eigenkms.keys.keystores import new_key, open_key
-from eigenkms.protocols.wire.session import cluster_id
+from eigenkms.wire.session import cluster_id
 from tests.cli.conftest import APP, CLUSTER, SCRIPT, clean_environment, eigenkms, lines
 from tests.support.randomness import fixed_rng
 from tests.support.waiting import PATIENCE

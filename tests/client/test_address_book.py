@@ -8,10 +8,10 @@ from eigenkms.client.address_book import AddressBook
 from eigenkms.crypto import bn254
 from eigenkms.p2p.dialing.dialer import read_addresses
 from eigenkms.p2p.identity import PeerKey, parse_transport
-from eigenkms.protocols.wire.client_rpc import MAX_RECORDS
-from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
-from eigenkms.protocols.wire.peer_record import build_peer_record
 from eigenkms.types import ClusterId, SessionId
+from eigenkms.wire.client_rpc import MAX_RECORDS
+from eigenkms.wire.frames import Frame, FrameKind, build_frame
+from eigenkms.wire.peer_record import build_peer_record
 from tests.support.fake_network import CLUSTER, FakeNetwork, Operator, make_network
 
 HERE, THERE, ELSEWHERE = (f"/ip4/127.0.0.1/tcp/{port}" for port in (9001, 9002, 9003))

@@ -26,9 +26,9 @@ from eigenkms.crypto.shamir import Polynomial
 from eigenkms.devnet.engines import open_engine
 from eigenkms.devnet.engines.accounts import PRIVATE_KEYS, address_of
 from eigenkms.errors import NetworkError, VerificationError
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.protocols.wire.votes import Phase, aggregate, vote_digest
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.certified_transcript import CertifiedTranscript
+from eigenkms.wire.votes import Phase, aggregate, vote_digest
 from tests.support.fake_network import (
     CHAIN,
     CLUSTER,

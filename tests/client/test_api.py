@@ -20,11 +20,11 @@ from eigenkms.errors import ChainError, InputError, RefusedError, VerificationEr
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Request
 from eigenkms.p2p.identity import PeerKey
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.protocols.wire.client_rpc import build_statement, decode_partial_request, seal_partial
-from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
 from eigenkms.types import AppId, ClusterId
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.certified_transcript import CertifiedTranscript
+from eigenkms.wire.client_rpc import build_statement, decode_partial_request, seal_partial
+from eigenkms.wire.frames import Frame, FrameKind, build_frame
 from tests.support.fake_network import (
     CLUSTER,
     FakeNetwork,

@@ -20,9 +20,9 @@ from eigenkms.errors import NetworkError, RefusedError
 from eigenkms.p2p.errors import CallRefusedError, RpcRefusal
 from eigenkms.p2p.host import Request
 from eigenkms.p2p.identity import PeerKey
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.authorisation import Authorisation, Refusal, Scope, decode_authorisation
 from eigenkms.types import AppId, OperatorAddress
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.authorisation import Authorisation, Refusal, Scope, decode_authorisation
 from tests.support.attested_network import (
     APP,
     CREATOR_KEY,

@@ -15,8 +15,8 @@ from eigenkms.client import attesters
 from eigenkms.client.attesters import AUDIENCE, ConfidentialSpaceAttester, EcdsaAttester
 from eigenkms.client.errors import AttesterError
 from eigenkms.errors import InputError
-from eigenkms.protocols.wire.authorisation import Scope
 from eigenkms.types import AppId, OperatorAddress
+from eigenkms.wire.authorisation import Scope
 from tests.support.fake_network import CLUSTER
 from tests.support.launcher import Answer, Launcher, launch
 from tests.support.token_issuer import (

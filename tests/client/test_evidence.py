@@ -13,11 +13,11 @@ from eigenkms.client.evidence import MAX_REJECTED, EvidenceReport
 from eigenkms.errors import ChainError, InputError
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Request
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.client_rpc import EvidencePage
-from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.storage.evidence_table import EVIDENCE_LIMIT
 from eigenkms.types import BlockRef, ClusterId, OperatorAddress, OperatorSet
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.client_rpc import EvidencePage
+from eigenkms.wire.transcript import Transcript
 from tests.client.test_api import Keyless, pins
 from tests.support.evidence_cases import EvidenceServer, bad_dealing, equivocation, equivocation_in
 from tests.support.fake_network import (

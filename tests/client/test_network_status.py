@@ -17,10 +17,10 @@ from eigenkms.client.network_status import (
 )
 from eigenkms.client.settings import ClientSettings
 from eigenkms.p2p.operator_socket import describe_unusable
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.protocols.wire.transcript import Transcript
-from eigenkms.protocols.wire.votes import Certificate, Phase
 from eigenkms.types import BlockRef, ClusterId, Member, OperatorAddress, OperatorSet, SessionId
+from eigenkms.wire.certified_transcript import CertifiedTranscript
+from eigenkms.wire.transcript import Transcript
+from eigenkms.wire.votes import Certificate, Phase
 
 
 def operators(count: int) -> tuple[OperatorAddress, ...]:

@@ -11,7 +11,7 @@ from eigenkms.crypto.backends.interface import BLS_G1_INFINITY
 from eigenkms.crypto.ibe_identities import identity_v2
 from eigenkms.crypto.scalars import R, SecretScalar, coordinate, lagrange_at_zero
 from eigenkms.errors import NetworkError
-from eigenkms.protocols.wire.frames import BadSignatureError, Frame, FrameKind, build_frame
+from eigenkms.wire.frames import BadSignatureError, Frame, FrameKind, build_frame
 from tests.support.fake_network import CLUSTER, FakeNetwork, Operator, make_network
 
 ID = identity_v2(CLUSTER, "my-app")

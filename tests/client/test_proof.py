@@ -10,11 +10,11 @@ from eigenkms.client.proof import read_operators, read_proof, verify_proof
 from eigenkms.crypto import bn254
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import InputError, VerificationError
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.protocols.wire.session import ZERO32, Parameters, Session, cluster_id
-from eigenkms.protocols.wire.transcript import Transcript
-from eigenkms.protocols.wire.votes import Phase, aggregate, vote_digest
 from eigenkms.types import BlockRef, Cluster, Member, OperatorAddress, OperatorSet
+from eigenkms.wire.certified_transcript import CertifiedTranscript
+from eigenkms.wire.session import ZERO32, Parameters, Session, cluster_id
+from eigenkms.wire.transcript import Transcript
+from eigenkms.wire.votes import Phase, aggregate, vote_digest
 
 CLUSTER = cluster_id(Cluster(31337, bytes(20), 0))
 

@@ -20,10 +20,10 @@ from eigenkms.errors import RefusedError
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Host, Request
 from eigenkms.p2p.identity import PeerKey
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.protocols.wire.client_rpc import decode_info_request, decode_partial_request
 from eigenkms.types import AppId, OperatorAddress
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.certified_transcript import CertifiedTranscript
+from eigenkms.wire.client_rpc import decode_info_request, decode_partial_request
 from tests.support.fake_network import (
     CLUSTER,
     FakeNetwork,

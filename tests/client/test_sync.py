@@ -26,8 +26,8 @@ from eigenkms.client.settings import ClientSettings
 from eigenkms.client.transport import ClientTransport
 from eigenkms.errors import RefusedError
 from eigenkms.p2p.identity import PeerKey
-from eigenkms.protocols.wire.authorisation import Scope
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.authorisation import Scope
 from tests.support.attested_network import APP, CREATOR_KEY, DIGEST, Register, guarded
 from tests.support.fake_network import CHAIN, CLUSTER, FakeNetwork, make_network, network_client
 from tests.support.hosts import patient_host

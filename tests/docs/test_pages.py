@@ -24,8 +24,8 @@ from eigenkms.config.sources import gather
 from eigenkms.crypto.scalars import threshold
 from eigenkms.protocols.ceremony.effects import RecordKind
 from eigenkms.protocols.records.evidence import Fault
-from eigenkms.protocols.wire import client_rpc, messages, peer_record, rpc_methods
-from eigenkms.protocols.wire.authorisation import FINAL_REFUSALS, Refusal
+from eigenkms.wire import client_rpc, messages, peer_record, rpc_methods
+from eigenkms.wire.authorisation import FINAL_REFUSALS, Refusal
 from tests.docs.sources import NamedTest, can_say, named_tests, sentences
 from tests.support.doc_pages import PAGES, ROOT, Page, page
 

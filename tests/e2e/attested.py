@@ -12,10 +12,10 @@ from eigenkms.client.attesters import Attester, EcdsaAttester
 from eigenkms.crypto import sealing
 from eigenkms.devnet.node_config import Access, Timing
 from eigenkms.p2p.errors import CallRefusedError
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.authorisation import Authorisation, Scope
-from eigenkms.protocols.wire.client_rpc import PartialRequest
 from eigenkms.types import AppId, ClusterId, OperatorAddress
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.authorisation import Authorisation, Scope
+from eigenkms.wire.client_rpc import PartialRequest
 from tests.support.launcher import launch
 from tests.support.live_network import LiveNetwork, Loop, Said, eigenkms, live_network
 from tests.support.token_issuer import PROJECT, Authority, jwk, jwk_set, make_authority, serve

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from eigenkms.devnet import parent_watchdog
-from eigenkms.protocols.wire.frames import FrameKind, decode_frame
-from eigenkms.protocols.wire.messages import read_vote
-from eigenkms.protocols.wire.votes import VOID_HASH, Phase, decode_certificate
 from eigenkms.storage.store import Record, Store
+from eigenkms.wire.frames import FrameKind, decode_frame
+from eigenkms.wire.messages import read_vote
+from eigenkms.wire.votes import VOID_HASH, Phase, decode_certificate
 
 POINTS = ("open", "polynomial", "revealed", "dealing", "prepare", "commit", "certificate", "version")
 """What a genesis writes, in this order: the session, my polynomial with its hash, whose dealings may count, my dealing, my prepare

@@ -13,7 +13,7 @@ from eigenkms.client.proof import read_proof
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.devnet.engines.accounts import PRIVATE_KEYS, address_of
 from eigenkms.errors import ChainError
-from eigenkms.protocols.wire.session import cluster_id
+from eigenkms.wire.session import cluster_id
 from tests.support.live_network import LiveNetwork, eigenkms, live_network
 from tests.support.node_observation import events
 from tests.support.waiting import PATIENCE

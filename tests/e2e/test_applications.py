@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from eigenkms.client.attesters import AUDIENCE, ConfidentialSpaceAttester, EcdsaAttester
-from eigenkms.protocols.wire.authorisation import Authorisation, Refusal, Scope
 from eigenkms.storage.known_applications import KNOWN_APPLICATIONS_NAME
 from eigenkms.types import AppId
+from eigenkms.wire.authorisation import Authorisation, Refusal, Scope
 from tests.authorisation.test_pipeline import signed
 from tests.e2e.attested import Attested
 from tests.node.test_attested_network import bad_signatures, bad_tokens

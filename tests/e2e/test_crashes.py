@@ -11,10 +11,10 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from eigenkms.protocols.wire.frames import decode_frame
-from eigenkms.protocols.wire.messages import GENESIS_SOURCE, slot_of
-from eigenkms.protocols.wire.transcript import decode_transcript
-from eigenkms.protocols.wire.votes import Phase, decode_certificate
+from eigenkms.wire.frames import decode_frame
+from eigenkms.wire.messages import GENESIS_SOURCE, slot_of
+from eigenkms.wire.transcript import decode_transcript
+from eigenkms.wire.votes import Phase, decode_certificate
 from tests.e2e.crashing_node import MOMENTS, POINTS, ROTATION_POINTS
 from tests.support.databases import query
 from tests.support.live_network import LiveNetwork, live_network

@@ -30,10 +30,10 @@ from eigenkms.maintenance.doctor.context import CheckContext
 from eigenkms.maintenance.doctor.registry import CHECKS, run_doctor
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.records.audit_log import LogHeader, sign_head
-from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.storage.audit_log_store import AuditLog
 from eigenkms.storage.store import Store, StoreIdentity
 from eigenkms.types import ClusterId, OperatorAddress, to_hex
+from eigenkms.wire.session import cluster_id
 from tests.support.hosts import patient_host
 from tests.support.live_network import STEADY, LiveNetwork, Said, eigenkms, eigenkms_process, free_port
 from tests.support.private_files import write_private

@@ -18,8 +18,8 @@ from eigenkms.crypto.ibe_identities import identity_of
 from eigenkms.crypto.scalars import coordinate, threshold
 from eigenkms.devnet.app_publishing import change_status, confirm_release, create_app, publish_release
 from eigenkms.node.http.errors import STATUS
-from eigenkms.protocols.wire.authorisation import Refusal, Scope
 from eigenkms.types import AppId, ClusterId, OperatorAddress
+from eigenkms.wire.authorisation import Refusal, Scope
 from tests.authorisation.test_pipeline import RELEASE
 from tests.e2e.attested import Attested
 from tests.node.http.support import ReferenceClient, b64

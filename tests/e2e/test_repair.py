@@ -17,9 +17,9 @@ from eigenkms.devnet.engines.accounts import PRIVATE_KEYS
 from eigenkms.errors import EigenKmsError
 from eigenkms.keys.keystores import PrivateKey, open_key, public_values
 from eigenkms.p2p.identity import PeerKey, parse_address
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.peer_record import build_peer_record
 from eigenkms.types import ClusterId
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.peer_record import build_peer_record
 from tests.support.databases import query
 from tests.support.hosts import patient_host
 from tests.support.live_network import LiveNetwork, Said, eigenkms

@@ -21,11 +21,11 @@ from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerAddress, PeerKey, parse_address
 from eigenkms.p2p.rpc import framing
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.client_rpc import PartialRequest, decode_info, encode_info_request
-from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
-from eigenkms.protocols.wire.peer_record import build_peer_record
 from eigenkms.types import AppId, ClusterId, OperatorAddress, SessionId
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.client_rpc import PartialRequest, decode_info, encode_info_request
+from eigenkms.wire.frames import Frame, FrameKind, build_frame
+from eigenkms.wire.peer_record import build_peer_record
 from tests.support.hosts import patient_host
 from tests.support.live_network import LiveNetwork
 from tests.support.p2p_attackers import raw_peer, send_and_close, silent_sockets

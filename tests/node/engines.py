@@ -15,10 +15,10 @@ from eigenkms.node.engine.engine import Engine
 from eigenkms.node.engine.workers import Workers
 from eigenkms.node.key_versions import Versions
 from eigenkms.protocols.ceremony.participant import Participant
-from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame
-from eigenkms.protocols.wire.session import Parameters, Session
 from eigenkms.storage.store import Store
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.frames import Frame, FrameKind, decode_frame
+from eigenkms.wire.session import Parameters, Session
 from tests.protocols.support import Cast, cast
 from tests.support.nodes import open_store
 from tests.support.pvss_stage import table

@@ -29,9 +29,9 @@ from eigenkms.devnet.engines import open_engine
 from eigenkms.devnet.engines.accounts import PRIVATE_KEYS, address_of
 from eigenkms.node import anchor_publisher
 from eigenkms.node.anchor_publisher import AnchorPublisher, anchoring_terms
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.certified_transcript import CertifiedTranscript
+from eigenkms.wire.transcript import Transcript
 from tests.support.fake_network import CHAIN, CLUSTER, FakeNetwork, block_at, make_epoch, make_session
 from tests.support.log_events import event_levels, events
 from tests.support.nodes import a_node

@@ -17,14 +17,14 @@ from eigenkms.errors import ChainError, NetworkError
 from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.p2p.host import Host, Request
 from eigenkms.p2p.identity import PeerKey
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.protocols.wire.client_rpc import PartialRequest
-from eigenkms.protocols.wire.frames import FrameKind, build_frame
-from eigenkms.protocols.wire.messages import SourceRef, dealing_body
-from eigenkms.protocols.wire.rpc_methods import VersionHead, encode_head
-from eigenkms.protocols.wire.settlement_proof import SettlementProof
 from eigenkms.types import AppId, BlockRef, SessionId
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.certified_transcript import CertifiedTranscript
+from eigenkms.wire.client_rpc import PartialRequest
+from eigenkms.wire.frames import FrameKind, build_frame
+from eigenkms.wire.messages import SourceRef, dealing_body
+from eigenkms.wire.rpc_methods import VersionHead, encode_head
+from eigenkms.wire.settlement_proof import SettlementProof
 from tests.support.fake_network import (
     ANYWHERE,
     CLUSTER,

@@ -22,10 +22,10 @@ from eigenkms.crypto import sealing
 from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerKey
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.authorisation import Authorisation, Refusal, Scope
-from eigenkms.protocols.wire.client_rpc import PartialRequest, open_partial
 from eigenkms.types import AppId
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.authorisation import Authorisation, Refusal, Scope
+from eigenkms.wire.client_rpc import PartialRequest, open_partial
 from tests.attestation.test_ecdsa import high
 from tests.authorisation.test_pipeline import (
     APP_ID,

@@ -31,14 +31,14 @@ from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Host, Request
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.protocols.ceremony.participant import Participant
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.frames import Frame, FrameKind, Slot
-from eigenkms.protocols.wire.messages import slot_of
-from eigenkms.protocols.wire.peer_record import build_peer_record
-from eigenkms.protocols.wire.rpc_methods import CLIENT_PROTOCOL, HELLO
-from eigenkms.protocols.wire.session import Parameters, Session
 from eigenkms.storage.store import Store
 from eigenkms.types import Member, OperatorAddress, OperatorSet
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.frames import Frame, FrameKind, Slot
+from eigenkms.wire.messages import slot_of
+from eigenkms.wire.peer_record import build_peer_record
+from eigenkms.wire.rpc_methods import CLIENT_PROTOCOL, HELLO
+from eigenkms.wire.session import Parameters, Session
 from tests.support.fake_network import ANYWHERE, CLUSTER, FakeChain, block_at
 from tests.support.hosts import patient_host
 from tests.support.nodes import open_store

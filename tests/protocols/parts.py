@@ -6,7 +6,7 @@ from eigenkms.protocols.ceremony.ceremony import Ceremony
 from eigenkms.protocols.ceremony.dealing_pool import DealingPool
 from eigenkms.protocols.ceremony.frame_log import FrameLog
 from eigenkms.protocols.ceremony.sharing import SharingPhase
-from eigenkms.protocols.wire.key_directory import KeyDirectory
+from eigenkms.wire.key_directory import KeyDirectory
 
 
 def agreement_of(ceremony: Ceremony) -> Agreement:

@@ -39,13 +39,13 @@ from eigenkms.protocols.ceremony.participant import Participant, SessionEffect
 from eigenkms.protocols.ceremony.sharing import SharingPhase
 from eigenkms.protocols.ceremony.signer import SlotSigner
 from eigenkms.protocols.records.evidence import Evidence
-from eigenkms.protocols.wire.frames import Frame, FrameKind
-from eigenkms.protocols.wire.key_directory import KeyDirectory, key_slot
-from eigenkms.protocols.wire.messages import GENESIS, SourceRef, key_body, slot_of
-from eigenkms.protocols.wire.session import ZERO32, Session
-from eigenkms.protocols.wire.transcript import ListedKey, Transcript
-from eigenkms.protocols.wire.votes import Certificate, Phase, aggregate, vote_digest
 from eigenkms.types import OperatorAddress, SessionId
+from eigenkms.wire.frames import Frame, FrameKind
+from eigenkms.wire.key_directory import KeyDirectory, key_slot
+from eigenkms.wire.messages import GENESIS, SourceRef, key_body, slot_of
+from eigenkms.wire.session import ZERO32, Session
+from eigenkms.wire.transcript import ListedKey, Transcript
+from eigenkms.wire.votes import Certificate, Phase, aggregate, vote_digest
 from tests.protocols.support import Cast, CrashError, Filter, broadcasts, journal
 from tests.support.pvss_stage import table as logarithms
 from tests.support.randomness import counter_rng

@@ -16,11 +16,11 @@ from eigenkms.protocols.ceremony.effects import (
     ReportFault,
 )
 from eigenkms.protocols.records.evidence import Evidence
-from eigenkms.protocols.wire.dealing_header import DealingHeader, decode_header
-from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
-from eigenkms.protocols.wire.messages import read_dealing
-from eigenkms.protocols.wire.session import Parameters, Session, cluster_id
 from eigenkms.types import BlockRef, Cluster, Member, OperatorAddress, OperatorSet
+from eigenkms.wire.dealing_header import DealingHeader, decode_header
+from eigenkms.wire.frames import Frame, FrameKind, build_frame
+from eigenkms.wire.messages import read_dealing
+from eigenkms.wire.session import Parameters, Session, cluster_id
 from tests.support.randomness import counter_rng
 
 CLUSTER = cluster_id(Cluster(31337, bytes(range(20)), 0))

@@ -21,10 +21,11 @@ from eigenkms.protocols.ceremony.frame_log import MAX_REPEATS, MAX_VIEWS
 from eigenkms.protocols.ceremony.pacemaker import REPEAT_WINDOWS
 from eigenkms.protocols.records.evidence import Fault
 from eigenkms.protocols.records.evidence_check import check_evidence
-from eigenkms.protocols.wire import messages
-from eigenkms.protocols.wire.codec import Fields
-from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame
-from eigenkms.protocols.wire.messages import (
+from eigenkms.types import OperatorAddress
+from eigenkms.wire import messages
+from eigenkms.wire.codec import Fields
+from eigenkms.wire.frames import Frame, FrameKind, decode_frame
+from eigenkms.wire.messages import (
     GENESIS,
     SourceRef,
     certificate_body,
@@ -37,9 +38,9 @@ from eigenkms.protocols.wire.messages import (
     view_change_body,
     vote_body,
 )
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.transcript import ListedKey, Transcript, decode_transcript
-from eigenkms.protocols.wire.votes import (
+from eigenkms.wire.session import Session
+from eigenkms.wire.transcript import ListedKey, Transcript, decode_transcript
+from eigenkms.wire.votes import (
     VOID_HASH,
     Certificate,
     Phase,
@@ -47,7 +48,6 @@ from eigenkms.protocols.wire.votes import (
     check_certificate,
     vote_digest,
 )
-from eigenkms.types import OperatorAddress
 from tests.protocols.parts import agreement_of, base_versions_of, frame_log_of
 from tests.protocols.rooms import KeyVersion, Table, seat_of, version_of
 from tests.protocols.support import accusations, broadcasts, cast, journal
@@ -814,7 +814,7 @@ def test_what_is_wrong_with_a_proposal_is_verified_once(monkeypatch: pytest.Monk
         monkeypatch.setattr(name, counted)
 
     count("eigenkms.protocols.ceremony.transcript_pool.check_certificate")
-    count("eigenkms.protocols.wire.key_directory.verify_frame")
+    count("eigenkms.wire.key_directory.verify_frame")
     forged = replace(Voter().prepared, signature=Voter().certificate(1, VOID_HASH).signature)
     justified, keyed, many = Voter(place=2), Voter(), Voter()
     justified.enters(1)

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eigenkms.protocols.wire.authorisation import Authorisation, Scope, decode_authorisation
-from eigenkms.protocols.wire.client_rpc import MAX_AUTHORISATION_BYTES
-from eigenkms.protocols.wire.codec import MalformedError
 from eigenkms.types import AppId, ClusterId, OperatorAddress
+from eigenkms.wire.authorisation import Authorisation, Scope, decode_authorisation
+from eigenkms.wire.client_rpc import MAX_AUTHORISATION_BYTES
+from eigenkms.wire.codec import MalformedError
 
 SCOPE = Scope(ClusterId(b"\x01" * 32), OperatorAddress(b"\x02" * 20), AppId("0x" + "ab" * 20), b"\x03" * 32)
 

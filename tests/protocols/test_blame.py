@@ -15,16 +15,16 @@ from eigenkms.protocols.ceremony.blame import (
     Witness,
 )
 from eigenkms.protocols.ceremony.frame_log import FrameLog
-from eigenkms.protocols.wire.frames import FrameKind
-from eigenkms.protocols.wire.messages import (
+from eigenkms.types import OperatorAddress
+from eigenkms.wire.frames import FrameKind
+from eigenkms.wire.messages import (
     GENESIS,
     SourceRef,
     proposal_body,
     view_change_body,
     vote_body,
 )
-from eigenkms.protocols.wire.votes import Phase
-from eigenkms.types import OperatorAddress
+from eigenkms.wire.votes import Phase
 from tests.protocols.support import cast
 
 END = 20.0

@@ -15,10 +15,11 @@ from eigenkms.protocols.ceremony.frame_filter import BYTES_A_PARTY
 from eigenkms.protocols.ceremony.jobs import DealJob
 from eigenkms.protocols.records.evidence import Fault
 from eigenkms.protocols.records.evidence_check import check_evidence
-from eigenkms.protocols.wire.codec import MalformedError
-from eigenkms.protocols.wire.dealing import UnboundBytesError
-from eigenkms.protocols.wire.frames import Frame, FrameKind, WrongScopeError, build_frame
-from eigenkms.protocols.wire.messages import (
+from eigenkms.types import OperatorAddress
+from eigenkms.wire.codec import MalformedError
+from eigenkms.wire.dealing import UnboundBytesError
+from eigenkms.wire.frames import Frame, FrameKind, WrongScopeError, build_frame
+from eigenkms.wire.messages import (
     GENESIS,
     SESSION_KINDS,
     SourceRef,
@@ -35,9 +36,8 @@ from eigenkms.protocols.wire.messages import (
     view_change_body,
     vote_body,
 )
-from eigenkms.protocols.wire.transcript import decode_transcript
-from eigenkms.protocols.wire.votes import Certificate, Phase
-from eigenkms.types import OperatorAddress
+from eigenkms.wire.transcript import decode_transcript
+from eigenkms.wire.votes import Certificate, Phase
 from tests.protocols.parts import base_versions_of, frame_log_of, keys_of
 from tests.protocols.rooms import (
     GRACE,

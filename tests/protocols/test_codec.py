@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eigenkms.protocols.wire.codec import MAX_ITEMS, MAX_VALUES, Fields, MalformedError, decode, encode
+from eigenkms.wire.codec import MAX_ITEMS, MAX_VALUES, Fields, MalformedError, decode, encode
 
 FEW = settings(max_examples=60, derandomize=True)
 leaves = st.none() | st.integers(0, 2**64 - 1) | st.binary(max_size=40) | st.text(max_size=20)

@@ -24,8 +24,8 @@ from eigenkms.crypto.pvss import (
 )
 from eigenkms.crypto.scalars import R
 from eigenkms.errors import RemoteProtocolError
-from eigenkms.protocols.wire.codec import MalformedError, decode, encode
-from eigenkms.protocols.wire.dealing import (
+from eigenkms.wire.codec import MalformedError, decode, encode
+from eigenkms.wire.dealing import (
     RANDOMNESS_SIZE,
     BadDealingError,
     UnboundBytesError,
@@ -37,13 +37,13 @@ from eigenkms.protocols.wire.dealing import (
     row_of,
     row_size,
 )
-from eigenkms.protocols.wire.dealing_header import (
+from eigenkms.wire.dealing_header import (
     MAX_HEADER_BYTES,
     MAX_NEWCOMER_BYTES,
     DealingHeader,
     decode_header,
 )
-from eigenkms.protocols.wire.session import MAX_OPERATORS, MAX_THRESHOLD, ZERO32
+from eigenkms.wire.session import MAX_OPERATORS, MAX_THRESHOLD, ZERO32
 from tests.support.pvss_stage import CLUSTER, Stage, stage, table
 from tests.support.randomness import counter_rng
 

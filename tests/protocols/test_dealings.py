@@ -11,13 +11,13 @@ from eigenkms.protocols.ceremony.dealing_pool import DealingStage
 from eigenkms.protocols.ceremony.drafter import NEWCOMER_WINDOWS, PATIENCE_WINDOWS, TIMELY_WINDOWS
 from eigenkms.protocols.ceremony.effects import JournalRecord, Persist
 from eigenkms.protocols.ceremony.jobs import CheckJob, CheckResult, DealJob, DealResult
-from eigenkms.protocols.wire.dealing import UnboundBytesError, build_dealing, encode_body
-from eigenkms.protocols.wire.dealing_header import DealingHeader
-from eigenkms.protocols.wire.frames import Frame, FrameKind
-from eigenkms.protocols.wire.messages import SourceRef, dealing_body, read_dealing
-from eigenkms.protocols.wire.session import ZERO32
-from eigenkms.protocols.wire.transcript import ListedKey, Transcript
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.dealing import UnboundBytesError, build_dealing, encode_body
+from eigenkms.wire.dealing_header import DealingHeader
+from eigenkms.wire.frames import Frame, FrameKind
+from eigenkms.wire.messages import SourceRef, dealing_body, read_dealing
+from eigenkms.wire.session import ZERO32
+from eigenkms.wire.transcript import ListedKey, Transcript
 from tests.protocols.parts import dealing_pool_of
 from tests.protocols.rooms import (
     GRACE,

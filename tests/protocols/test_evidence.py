@@ -32,11 +32,12 @@ from eigenkms.protocols.records.evidence_bundle import (
     encode_bundles,
 )
 from eigenkms.protocols.records.fault_proofs import proves
-from eigenkms.protocols.wire.codec import MalformedError, encode
-from eigenkms.protocols.wire.dealing import build_dealing, encode_body
-from eigenkms.protocols.wire.dealing_header import DealingHeader
-from eigenkms.protocols.wire.frames import Frame, FrameKind
-from eigenkms.protocols.wire.messages import (
+from eigenkms.types import OperatorAddress
+from eigenkms.wire.codec import MalformedError, encode
+from eigenkms.wire.dealing import build_dealing, encode_body
+from eigenkms.wire.dealing_header import DealingHeader
+from eigenkms.wire.frames import Frame, FrameKind
+from eigenkms.wire.messages import (
     GENESIS,
     certificate_body,
     dealing_body,
@@ -47,10 +48,9 @@ from eigenkms.protocols.wire.messages import (
     view_change_body,
     vote_body,
 )
-from eigenkms.protocols.wire.session import ZERO32, Session
-from eigenkms.protocols.wire.transcript import ListedKey, Transcript
-from eigenkms.protocols.wire.votes import Phase
-from eigenkms.types import OperatorAddress
+from eigenkms.wire.session import ZERO32, Session
+from eigenkms.wire.transcript import ListedKey, Transcript
+from eigenkms.wire.votes import Phase
 from tests.protocols.parts import base_versions_of, frame_log_of
 from tests.protocols.rooms import (
     Desk,

@@ -2,15 +2,15 @@
 
 from eigenkms.protocols.ceremony import frame_log
 from eigenkms.protocols.ceremony.frame_log import MAX_EQUIVOCATIONS, MAX_REPEATS, MAX_VIEWS, FrameLog
-from eigenkms.protocols.wire.frames import Frame, FrameKind
-from eigenkms.protocols.wire.messages import (
+from eigenkms.wire.frames import Frame, FrameKind
+from eigenkms.wire.messages import (
     SourceRef,
     certificate_body,
     dealing_body,
     view_change_body,
     vote_body,
 )
-from eigenkms.protocols.wire.votes import Certificate, Phase
+from eigenkms.wire.votes import Certificate, Phase
 from tests.protocols.support import Cast, cast
 
 

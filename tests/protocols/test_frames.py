@@ -3,8 +3,9 @@
 import pytest
 
 from eigenkms.crypto import bn254
-from eigenkms.protocols.wire.codec import MAX_FRAME_BYTES, MalformedError, encode
-from eigenkms.protocols.wire.frames import (
+from eigenkms.types import ClusterId, OperatorAddress, SessionId
+from eigenkms.wire.codec import MAX_FRAME_BYTES, MalformedError, encode
+from eigenkms.wire.frames import (
     BROADCAST_KINDS,
     SIZE_LIMITS,
     BadSignatureError,
@@ -16,7 +17,6 @@ from eigenkms.protocols.wire.frames import (
     verify_frame,
     verify_frames,
 )
-from eigenkms.types import ClusterId, OperatorAddress, SessionId
 from tests.protocols.support import Cast, cast
 from tests.support.randomness import counter_rng
 

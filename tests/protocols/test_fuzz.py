@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from eigenkms.crypto import bn254
 from eigenkms.protocols.records.evidence_bundle import decode_bundle, decode_bundles
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.authorisation import Authorisation, decode_authorisation
-from eigenkms.protocols.wire.client_rpc import (
+from eigenkms.types import AppId, ClusterId, OperatorAddress, SessionId
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.authorisation import Authorisation, decode_authorisation
+from eigenkms.wire.client_rpc import (
     PartialRequest,
     decode_evidence_page,
     decode_evidence_request,
@@ -22,13 +23,12 @@ from eigenkms.protocols.wire.client_rpc import (
     encode_evidence_request,
     encode_info_request,
 )
-from eigenkms.protocols.wire.codec import MalformedError, encode
-from eigenkms.protocols.wire.frames import FrameKind, build_frame, decode_frame
-from eigenkms.protocols.wire.peer_record import read_peer_record
-from eigenkms.protocols.wire.session import decode_session
-from eigenkms.protocols.wire.transcript import decode_transcript
-from eigenkms.protocols.wire.votes import decode_certificate
-from eigenkms.types import AppId, ClusterId, OperatorAddress, SessionId
+from eigenkms.wire.codec import MalformedError, encode
+from eigenkms.wire.frames import FrameKind, build_frame, decode_frame
+from eigenkms.wire.peer_record import read_peer_record
+from eigenkms.wire.session import decode_session
+from eigenkms.wire.transcript import decode_transcript
+from eigenkms.wire.votes import decode_certificate
 
 Decoder = Callable[[bytes], Any]
 

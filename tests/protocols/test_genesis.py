@@ -11,16 +11,16 @@ from eigenkms.protocols.ceremony.effects import StoreCertifiedVersion
 from eigenkms.protocols.ceremony.jobs import DealJob, DealResult
 from eigenkms.protocols.records.evidence import Fault
 from eigenkms.protocols.records.evidence_check import check_evidence
-from eigenkms.protocols.wire.dealing import build_dealing, encode_body
-from eigenkms.protocols.wire.frames import Frame, FrameKind
-from eigenkms.protocols.wire.messages import (
+from eigenkms.types import OperatorAddress
+from eigenkms.wire.dealing import build_dealing, encode_body
+from eigenkms.wire.frames import Frame, FrameKind
+from eigenkms.wire.messages import (
     GENESIS,
     commitments_digest,
     dealing_body,
     read_dealing,
     read_hash,
 )
-from eigenkms.types import OperatorAddress
 from tests.protocols.parts import base_versions_of, dealing_pool_of, frame_log_of
 from tests.protocols.rooms import GRACE, Table, done, encryption_key, jobs_of, key_frame, noted
 from tests.protocols.support import Cast, accusations, cast, header_of, journal

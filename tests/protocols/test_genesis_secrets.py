@@ -5,8 +5,8 @@ from eigenkms.crypto.hashing import keccak256
 from eigenkms.protocols.ceremony.effects import Effect, EraseJournalSecrets, Persist, Publish, RunJob
 from eigenkms.protocols.ceremony.jobs import run_job
 from eigenkms.protocols.ceremony.participant import Participant
-from eigenkms.protocols.wire.session import Parameters, Session, cluster_id
 from eigenkms.types import BlockRef, Cluster, Member, OperatorAddress, OperatorSet
+from eigenkms.wire.session import Parameters, Session, cluster_id
 from tests.support.randomness import counter_rng
 
 

@@ -15,11 +15,12 @@ from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.protocols.ceremony.effects import KeepKey, KeepShare
-from eigenkms.protocols.wire.dealing import read_body
-from eigenkms.protocols.wire.dealing_header import decode_header
-from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame, verify_frame
-from eigenkms.protocols.wire.key_directory import check_key_frame
-from eigenkms.protocols.wire.messages import (
+from eigenkms.types import OperatorAddress
+from eigenkms.wire.dealing import read_body
+from eigenkms.wire.dealing_header import decode_header
+from eigenkms.wire.frames import Frame, FrameKind, decode_frame, verify_frame
+from eigenkms.wire.key_directory import check_key_frame
+from eigenkms.wire.messages import (
     SESSION_KINDS,
     SourceRef,
     commitments_digest,
@@ -31,9 +32,8 @@ from eigenkms.protocols.wire.messages import (
     ref_of,
     slot_of,
 )
-from eigenkms.protocols.wire.transcript import check_self_consistent, decode_transcript
-from eigenkms.protocols.wire.votes import Phase, check_certificate, decode_certificate, vote_digest
-from eigenkms.types import OperatorAddress
+from eigenkms.wire.transcript import check_self_consistent, decode_transcript
+from eigenkms.wire.votes import Phase, check_certificate, decode_certificate, vote_digest
 from tests.protocols.parts import frame_log_of
 from tests.protocols.rooms import Room
 from tests.protocols.support import Cast, cast, journal

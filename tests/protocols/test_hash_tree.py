@@ -3,7 +3,7 @@
 import pytest
 
 from eigenkms.crypto.hashing import keccak256
-from eigenkms.protocols.wire.hash_tree import path_length, root_from_path, tree_path, tree_root
+from eigenkms.wire.hash_tree import path_length, root_from_path, tree_path, tree_root
 
 SIZES = (*range(1, 10), 20)
 

@@ -16,8 +16,8 @@ from eigenkms.protocols.ceremony.jobs import (
     OpenResult,
     UncheckedDealing,
 )
-from eigenkms.protocols.wire.dealing import claim_of
-from eigenkms.protocols.wire.transcript import Transcript
+from eigenkms.wire.dealing import claim_of
+from eigenkms.wire.transcript import Transcript
 from tests.protocols.parts import base_versions_of
 from tests.protocols.rooms import KeyVersion, Table, done, encryption_key, jobs_of, version_of
 from tests.protocols.support import Cast, cast, secret_of

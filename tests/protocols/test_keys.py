@@ -7,9 +7,10 @@ import pytest
 from eigenkms.crypto import pvss
 from eigenkms.errors import RemoteProtocolError
 from eigenkms.protocols.ceremony.keys import needed_numbers, next_keys
-from eigenkms.protocols.wire import key_directory
-from eigenkms.protocols.wire.codec import MalformedError
-from eigenkms.protocols.wire.frames import (
+from eigenkms.types import OperatorAddress
+from eigenkms.wire import key_directory
+from eigenkms.wire.codec import MalformedError
+from eigenkms.wire.frames import (
     BadSignatureError,
     Frame,
     FrameKind,
@@ -17,10 +18,9 @@ from eigenkms.protocols.wire.frames import (
     build_frame,
     verify_frame,
 )
-from eigenkms.protocols.wire.key_directory import BadKeyError, KeyDirectory, check_key_frame, key_slot
-from eigenkms.protocols.wire.messages import key_body, read_key
-from eigenkms.protocols.wire.transcript import ListedKey
-from eigenkms.types import OperatorAddress
+from eigenkms.wire.key_directory import BadKeyError, KeyDirectory, check_key_frame, key_slot
+from eigenkms.wire.messages import key_body, read_key
+from eigenkms.wire.transcript import ListedKey
 from tests.protocols.rooms import encryption_key, key_frame, version_of
 from tests.protocols.support import Cast, cast
 

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eigenkms.crypto.hashing import keccak256
-from eigenkms.protocols.wire.codec import MalformedError, encode
-from eigenkms.protocols.wire.dealing_header import MAX_HEADER_BYTES, DealingHeader
-from eigenkms.protocols.wire.frames import SIZE_LIMITS, Frame, FrameKind, decode_frame
-from eigenkms.protocols.wire.messages import (
+from eigenkms.wire.codec import MalformedError, encode
+from eigenkms.wire.dealing_header import MAX_HEADER_BYTES, DealingHeader
+from eigenkms.wire.frames import SIZE_LIMITS, Frame, FrameKind, decode_frame
+from eigenkms.wire.messages import (
     GENESIS,
     MAX_KEY_FRAME_BYTES,
     SESSION_KINDS,
@@ -34,8 +34,8 @@ from eigenkms.protocols.wire.messages import (
     view_change_body,
     vote_body,
 )
-from eigenkms.protocols.wire.session import MAX_OPERATORS, MAX_THRESHOLD
-from eigenkms.protocols.wire.votes import Certificate, Phase
+from eigenkms.wire.session import MAX_OPERATORS, MAX_THRESHOLD
+from eigenkms.wire.votes import Certificate, Phase
 from tests.protocols.rooms import version_of
 from tests.protocols.support import Cast, cast
 

@@ -21,9 +21,10 @@ from eigenkms.protocols.ceremony.effects import (
 from eigenkms.protocols.ceremony.jobs import CheckResult, DealJob, OpenJob, OpenResult
 from eigenkms.protocols.ceremony.retention import KEEP_IDLE, KEEP_ROTATIONS, KEEP_SYNCING, KEEP_VOTED
 from eigenkms.protocols.ceremony.session_state import SessionState
-from eigenkms.protocols.wire.codec import MalformedError
-from eigenkms.protocols.wire.frames import Frame, FrameKind
-from eigenkms.protocols.wire.messages import (
+from eigenkms.types import OperatorAddress
+from eigenkms.wire.codec import MalformedError
+from eigenkms.wire.frames import Frame, FrameKind
+from eigenkms.wire.messages import (
     GENESIS,
     certificate_body,
     proposal_body,
@@ -32,10 +33,9 @@ from eigenkms.protocols.wire.messages import (
     ref_of,
     view_change_body,
 )
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.transcript import check_self_consistent
-from eigenkms.protocols.wire.votes import Phase
-from eigenkms.types import OperatorAddress
+from eigenkms.wire.session import Session
+from eigenkms.wire.transcript import check_self_consistent
+from eigenkms.wire.votes import Phase
 from tests.protocols.parts import base_versions_of
 from tests.protocols.rooms import (
     KeyVersion,

@@ -1,7 +1,7 @@
 """Whose addresses a peer is dialled at, if several operators name its id."""
 
 from eigenkms.p2p.identity import PeerKey
-from eigenkms.protocols.wire.peer_claims import ClaimStanding, PeerClaim, dial_order
+from eigenkms.wire.peer_claims import ClaimStanding, PeerClaim, dial_order
 
 PEER, OTHER = PeerKey.generate().peer_id, PeerKey.generate().peer_id
 

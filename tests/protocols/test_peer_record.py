@@ -8,8 +8,9 @@ import pytest
 
 from eigenkms.crypto import bn254
 from eigenkms.p2p.identity import PeerKey
-from eigenkms.protocols.wire.codec import MalformedError
-from eigenkms.protocols.wire.frames import (
+from eigenkms.types import OperatorAddress
+from eigenkms.wire.codec import MalformedError
+from eigenkms.wire.frames import (
     NO_SESSION,
     Frame,
     FrameKind,
@@ -17,14 +18,13 @@ from eigenkms.protocols.wire.frames import (
     decode_frame,
     verify_frame,
 )
-from eigenkms.protocols.wire.peer_record import (
+from eigenkms.wire.peer_record import (
     MAX_ADDRESS_CHARACTERS,
     MAX_ADDRESSES,
     PeerRecord,
     build_peer_record,
     read_peer_record,
 )
-from eigenkms.types import OperatorAddress
 from tests.protocols.support import CLUSTER
 
 FILE = Path(__file__).parent / "golden" / "requests.json"

@@ -8,10 +8,10 @@ from eigenkms.crypto.feldman import public_share_of
 from eigenkms.errors import RemoteProtocolError
 from eigenkms.protocols.ceremony.jobs import OpenJob, OpenResult
 from eigenkms.protocols.ceremony.recovery import Recovery
-from eigenkms.protocols.wire.codec import MalformedError
-from eigenkms.protocols.wire.dealing import BadDealingError, DealingRow, UnboundBytesError
-from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.codec import MalformedError
+from eigenkms.wire.dealing import BadDealingError, DealingRow, UnboundBytesError
+from eigenkms.wire.transcript import Transcript
 from tests.protocols.rooms import KeyVersion, Room, done, version_of
 from tests.protocols.support import Cast, cast
 from tests.support.toy_backend import toy_crypto

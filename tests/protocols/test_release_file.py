@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from eigenkms.crypto.hashing import be32
 from eigenkms.protocols.records.audit_log import MAX_ENTRY_BYTES, BadLogError
 from eigenkms.protocols.records.audit_log_file import MAGIC, LogFile, write_log
-from eigenkms.protocols.wire.codec import MalformedError
+from eigenkms.wire.codec import MalformedError
 from tests.support.audit_log_entries import HEADER, encode_entries, signed_log
 
 

@@ -27,7 +27,7 @@ from eigenkms.protocols.records.audit_log import (
     extend,
     sign_head,
 )
-from eigenkms.protocols.wire.codec import MalformedError, encode
+from eigenkms.wire.codec import MalformedError, encode
 from tests.support.audit_log_entries import HEADER, KEY, RELEASE, encode_entries, entry_body, signed_log
 from tests.support.randomness import counter_rng
 

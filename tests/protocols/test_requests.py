@@ -17,9 +17,10 @@ from eigenkms.crypto import bls, bn254, sealing
 from eigenkms.crypto.hashing import be32, keccak256
 from eigenkms.crypto.ibe_identities import identity_of, identity_v2
 from eigenkms.errors import EigenKmsError, VerificationError
-from eigenkms.protocols.wire.canary_request import CanaryRequest, decode_canary_request
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript, check_certified_transcript
-from eigenkms.protocols.wire.client_rpc import (
+from eigenkms.types import AppId, ClusterId, DialOutcome
+from eigenkms.wire.canary_request import CanaryRequest, decode_canary_request
+from eigenkms.wire.certified_transcript import CertifiedTranscript, check_certified_transcript
+from eigenkms.wire.client_rpc import (
     MAX_APP_ID_BYTES,
     MAX_AUTHORISATION_BYTES,
     MAX_RECORDS,
@@ -38,14 +39,14 @@ from eigenkms.protocols.wire.client_rpc import (
     read_statement,
     seal_partial,
 )
-from eigenkms.protocols.wire.codec import MalformedError
-from eigenkms.protocols.wire.dial_back import (
+from eigenkms.wire.codec import MalformedError
+from eigenkms.wire.dial_back import (
     ReachAnswer,
     build_reach_request,
     decode_reach_answer,
     read_reach_request,
 )
-from eigenkms.protocols.wire.frames import (
+from eigenkms.wire.frames import (
     BadSignatureError,
     Frame,
     FrameKind,
@@ -53,9 +54,8 @@ from eigenkms.protocols.wire.frames import (
     decode_frame,
     verify_frame,
 )
-from eigenkms.protocols.wire.transcript import decode_transcript
-from eigenkms.protocols.wire.votes import BadCertificateError, Phase
-from eigenkms.types import AppId, ClusterId, DialOutcome
+from eigenkms.wire.transcript import decode_transcript
+from eigenkms.wire.votes import BadCertificateError, Phase
 from tests.support.fake_network import CLUSTER, FakeNetwork, Operator, make_network
 from tests.support.faulty_operators import false_epochs
 from tests.support.randomness import counter_rng

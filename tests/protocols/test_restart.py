@@ -19,11 +19,11 @@ from eigenkms.protocols.ceremony.effects import (
     RunJob,
 )
 from eigenkms.protocols.ceremony.participant import SessionEffect
-from eigenkms.protocols.wire.frames import Frame, FrameKind
-from eigenkms.protocols.wire.messages import read_vote, ref_of, view_change_body
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.votes import Phase
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.frames import Frame, FrameKind
+from eigenkms.wire.messages import read_vote, ref_of, view_change_body
+from eigenkms.wire.session import Session
+from eigenkms.wire.votes import Phase
 from tests.protocols.parts import base_versions_of, dealing_pool_of
 from tests.protocols.rooms import KeyVersion, Room, operator_of, version_of
 from tests.protocols.support import Cast, cast, secret_of

@@ -7,10 +7,10 @@ import pytest
 from eigenkms.crypto import pvss
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.errors import VerificationError
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.codec import MalformedError, encode
-from eigenkms.protocols.wire.dealing import DealingRow
-from eigenkms.protocols.wire.rpc_methods import (
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.codec import MalformedError, encode
+from eigenkms.wire.dealing import DealingRow
+from eigenkms.wire.rpc_methods import (
     VersionHead,
     check_head,
     decode_head,
@@ -18,8 +18,8 @@ from eigenkms.protocols.wire.rpc_methods import (
     encode_head,
     encode_row,
 )
-from eigenkms.protocols.wire.transcript import ListedKey, Transcript
-from eigenkms.protocols.wire.votes import Certificate, Phase, aggregate, vote_digest
+from eigenkms.wire.transcript import ListedKey, Transcript
+from eigenkms.wire.votes import Certificate, Phase, aggregate, vote_digest
 from tests.protocols.rooms import version_of
 from tests.protocols.support import CLUSTER, Cast, cast
 from tests.support.fake_network import prove_settled

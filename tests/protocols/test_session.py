@@ -6,10 +6,10 @@ import pytest
 
 from eigenkms.crypto import scalars
 from eigenkms.errors import InputError
-from eigenkms.protocols.wire import session as session_module
-from eigenkms.protocols.wire.codec import MalformedError, encode
-from eigenkms.protocols.wire.session import Parameters, Session, cluster_id, decode_session, encode_session
 from eigenkms.types import BlockRef, Cluster, Member, OperatorAddress, OperatorSet
+from eigenkms.wire import session as session_module
+from eigenkms.wire.codec import MalformedError, encode
+from eigenkms.wire.session import Parameters, Session, cluster_id, decode_session, encode_session
 from tests.protocols.support import Cast, cast
 
 

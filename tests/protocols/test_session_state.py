@@ -19,9 +19,9 @@ from eigenkms.protocols.ceremony.session_state import (
     SessionState,
     next_state,
 )
-from eigenkms.protocols.wire.frames import FrameKind
-from eigenkms.protocols.wire.messages import vote_body
-from eigenkms.protocols.wire.votes import Phase
+from eigenkms.wire.frames import FrameKind
+from eigenkms.wire.messages import vote_body
+from eigenkms.wire.votes import Phase
 from tests.protocols.rooms import certify, seat_of, version_of
 from tests.protocols.support import Cast, cast, secret_of
 

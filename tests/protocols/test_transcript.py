@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 
 from eigenkms.errors import VerificationError
-from eigenkms.protocols.wire.codec import MalformedError, decode, encode
-from eigenkms.protocols.wire.transcript import (
+from eigenkms.types import Member, OperatorSet
+from eigenkms.wire.codec import MalformedError, decode, encode
+from eigenkms.wire.transcript import (
     MAX_OPERATORS,
     Transcript,
     check_self_consistent,
     decode_transcript,
 )
-from eigenkms.types import Member, OperatorSet
 from tests.protocols.rooms import version_of
 from tests.protocols.support import Cast, cast
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from eigenkms.crypto import bn254
-from eigenkms.protocols.wire.codec import MalformedError, decode, encode
-from eigenkms.protocols.wire.votes import (
+from eigenkms.types import OperatorAddress
+from eigenkms.wire.codec import MalformedError, decode, encode
+from eigenkms.wire.votes import (
     MAX_CERTIFICATE_BYTES,
     VOID_HASH,
     BadCertificateError,
@@ -18,7 +19,6 @@ from eigenkms.protocols.wire.votes import (
     decode_certificate,
     vote_digest,
 )
-from eigenkms.types import OperatorAddress
 from tests.protocols.support import Cast, cast
 
 HASH = b"\x07" * 32

@@ -2,10 +2,10 @@
 
 import pytest
 
-from eigenkms.protocols.wire.codec import MalformedError, encode
-from eigenkms.protocols.wire.frames import FrameKind
-from eigenkms.protocols.wire.rpc_methods import decode_frames, encode_frames, gossip_topic
 from eigenkms.types import ClusterId
+from eigenkms.wire.codec import MalformedError, encode
+from eigenkms.wire.frames import FrameKind
+from eigenkms.wire.rpc_methods import decode_frames, encode_frames, gossip_topic
 from tests.protocols.support import CLUSTER, cast
 
 

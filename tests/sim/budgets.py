@@ -7,9 +7,9 @@ from eigenkms.crypto.pvss import encoded_size
 from eigenkms.protocols.ceremony import early_frames, forgeries, frame_log, retention
 from eigenkms.protocols.ceremony.ceremony import Ceremony
 from eigenkms.protocols.ceremony.participant import Participant
-from eigenkms.protocols.wire.frames import SIZE_LIMITS, FrameKind
-from eigenkms.protocols.wire.messages import SESSION_KINDS
-from eigenkms.protocols.wire.votes import Phase
+from eigenkms.wire.frames import SIZE_LIMITS, FrameKind
+from eigenkms.wire.messages import SESSION_KINDS
+from eigenkms.wire.votes import Phase
 
 
 def most_dealings(ceremony: Ceremony) -> int:

@@ -17,13 +17,14 @@ from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.protocols.ceremony.jobs import DealJob, DealResult, Job, Result, run_job
 from eigenkms.protocols.ceremony.sharing import SharingPhase
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.protocols.wire.codec import MalformedError
-from eigenkms.protocols.wire.dealing import build_dealing, encode_body
-from eigenkms.protocols.wire.dealing_header import DealingHeader, decode_header
-from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame, decode_frame
-from eigenkms.protocols.wire.key_directory import key_slot
-from eigenkms.protocols.wire.messages import (
+from eigenkms.types import OperatorAddress
+from eigenkms.wire.certified_transcript import CertifiedTranscript
+from eigenkms.wire.codec import MalformedError
+from eigenkms.wire.dealing import build_dealing, encode_body
+from eigenkms.wire.dealing_header import DealingHeader, decode_header
+from eigenkms.wire.frames import Frame, FrameKind, build_frame, decode_frame
+from eigenkms.wire.key_directory import key_slot
+from eigenkms.wire.messages import (
     GENESIS,
     SourceRef,
     dealing_body,
@@ -37,10 +38,9 @@ from eigenkms.protocols.wire.messages import (
     view_change_body,
     vote_body,
 )
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.transcript import Transcript, decode_transcript
-from eigenkms.protocols.wire.votes import VOID_HASH, Certificate, Phase, aggregate, vote_digest
-from eigenkms.types import OperatorAddress
+from eigenkms.wire.session import Session
+from eigenkms.wire.transcript import Transcript, decode_transcript
+from eigenkms.wire.votes import VOID_HASH, Certificate, Phase, aggregate, vote_digest
 from tests.sim.world import logarithms
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from eigenkms.crypto.pvss import EncryptionKey
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.protocols.ceremony.effects import JournalRecord
 from eigenkms.protocols.records.evidence import Evidence
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.transcript import Transcript
-from eigenkms.protocols.wire.votes import Certificate, Phase
 from eigenkms.types import SessionId
+from eigenkms.wire.session import Session
+from eigenkms.wire.transcript import Transcript
+from eigenkms.wire.votes import Certificate, Phase
 from tests.sim.reading import dealing_name
 
 

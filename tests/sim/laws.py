@@ -31,10 +31,11 @@ from eigenkms.protocols.ceremony.effects import CloseSession, StoreCertifiedVers
 from eigenkms.protocols.ceremony.jobs import CheckJob
 from eigenkms.protocols.records.evidence import Evidence
 from eigenkms.protocols.records.evidence_bundle import Bundle, check_bundle, decode_bundle
-from eigenkms.protocols.wire.codec import MalformedError
-from eigenkms.protocols.wire.dealing_header import DealingHeader
-from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame
-from eigenkms.protocols.wire.messages import (
+from eigenkms.types import OperatorAddress, SessionId
+from eigenkms.wire.codec import MalformedError
+from eigenkms.wire.dealing_header import DealingHeader
+from eigenkms.wire.frames import Frame, FrameKind, decode_frame
+from eigenkms.wire.messages import (
     GENESIS_SOURCE,
     read_key,
     read_proposal,
@@ -42,10 +43,9 @@ from eigenkms.protocols.wire.messages import (
     read_vote,
     slot_of,
 )
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.transcript import Transcript, decode_transcript
-from eigenkms.protocols.wire.votes import VOID_HASH, BadCertificateError, Certificate, Phase
-from eigenkms.types import OperatorAddress, SessionId
+from eigenkms.wire.session import Session
+from eigenkms.wire.transcript import Transcript, decode_transcript
+from eigenkms.wire.votes import VOID_HASH, BadCertificateError, Certificate, Phase
 from tests.sim.budgets import (
     most_bytes,
     most_dealings,

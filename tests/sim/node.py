@@ -42,12 +42,12 @@ from eigenkms.protocols.ceremony.forgeries import Forgeries
 from eigenkms.protocols.ceremony.jobs import CheckJob, Job, Result
 from eigenkms.protocols.ceremony.participant import Participant, SessionEffect
 from eigenkms.protocols.records.evidence import Evidence
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.protocols.wire.dealing import DealingRow
-from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
-from eigenkms.protocols.wire.messages import certificate_body
-from eigenkms.protocols.wire.session import Session
 from eigenkms.types import OperatorAddress, SessionId
+from eigenkms.wire.certified_transcript import CertifiedTranscript
+from eigenkms.wire.dealing import DealingRow
+from eigenkms.wire.frames import Frame, FrameKind, build_frame
+from eigenkms.wire.messages import certificate_body
+from eigenkms.wire.session import Session
 from tests.sim.clock import Clock, Skew
 from tests.sim.disk import Disk
 

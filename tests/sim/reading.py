@@ -2,9 +2,9 @@
 
 from functools import lru_cache
 
-from eigenkms.protocols.wire.dealing_header import DealingHeader, decode_header
-from eigenkms.protocols.wire.frames import decode_frame
-from eigenkms.protocols.wire.messages import read_dealing
+from eigenkms.wire.dealing_header import DealingHeader, decode_header
+from eigenkms.wire.frames import decode_frame
+from eigenkms.wire.messages import read_dealing
 
 MANY = 4096
 

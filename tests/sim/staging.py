@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from eigenkms.protocols.ceremony.drafter import NEWCOMER_WINDOWS
-from eigenkms.protocols.wire.frames import Frame, FrameKind
-from eigenkms.protocols.wire.messages import read_vote
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.votes import Phase
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.frames import Frame, FrameKind
+from eigenkms.wire.messages import read_vote
+from eigenkms.wire.session import Session
+from eigenkms.wire.votes import Phase
 from tests.sim import byzantine as b
 from tests.sim.byzantine import Attack, Byzantine, Pose
 from tests.sim.node import Node

@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from eigenkms.crypto.scalars import threshold
-from eigenkms.protocols.wire.frames import Frame, FrameKind
-from eigenkms.protocols.wire.session import Session
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.frames import Frame, FrameKind
+from eigenkms.wire.session import Session
 from tests.sim.byzantine import (
     DIVIDING_ATTACKS,
     DIVIDING_POSES,

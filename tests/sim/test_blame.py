@@ -12,9 +12,9 @@ import pytest
 
 from eigenkms.protocols.ceremony import blame as blame_module
 from eigenkms.protocols.ceremony.blame import Blame
-from eigenkms.protocols.wire.frames import Frame, FrameKind
-from eigenkms.protocols.wire.session import Session
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.frames import Frame, FrameKind
+from eigenkms.wire.session import Session
 from tests.sim import byzantine as b
 from tests.sim.byzantine import POSES, RANDOM_ATTACKS, Attack, Byzantine, Pose, random_liar
 from tests.sim.node import Node

@@ -28,14 +28,14 @@ from eigenkms.protocols.ceremony.vote_lock import VoteLock
 from eigenkms.protocols.ceremony.vote_pool import VotePool
 from eigenkms.protocols.records import fault_proofs
 from eigenkms.protocols.records.evidence import Fault
-from eigenkms.protocols.wire.dealing import claim_of
-from eigenkms.protocols.wire.dealing_terms import DealingTerms
-from eigenkms.protocols.wire.frames import Frame, FrameKind
-from eigenkms.protocols.wire.messages import GENESIS
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.transcript import ListedKey
-from eigenkms.protocols.wire.votes import Phase
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.dealing import claim_of
+from eigenkms.wire.dealing_terms import DealingTerms
+from eigenkms.wire.frames import Frame, FrameKind
+from eigenkms.wire.messages import GENESIS
+from eigenkms.wire.session import Session
+from eigenkms.wire.transcript import ListedKey
+from eigenkms.wire.votes import Phase
 from tests.sim import byzantine as b
 from tests.sim.byzantine import Byzantine
 from tests.sim.laws import Laws

@@ -8,8 +8,8 @@ from eigenkms.crypto import backends
 from eigenkms.crypto.backends import Backends
 from eigenkms.protocols.ceremony.participant import Participant
 from eigenkms.protocols.records.evidence import Fault
-from eigenkms.protocols.wire.frames import Frame, FrameKind
-from eigenkms.protocols.wire.messages import SESSION_KINDS
+from eigenkms.wire.frames import Frame, FrameKind
+from eigenkms.wire.messages import SESSION_KINDS
 from tests.sim import byzantine as b
 from tests.sim.byzantine import Attack, Byzantine, Pose
 from tests.sim.staging import (

@@ -1,9 +1,9 @@
 """Schedules that once went wrong, each with what is promised of it."""
 
-from eigenkms.protocols.wire.frames import Frame, FrameKind
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.frames import Frame, FrameKind
+from eigenkms.wire.session import Session
+from eigenkms.wire.transcript import Transcript
 from tests.sim.byzantine import Byzantine, always_fresh, leaves_keys_out, lists_no_keys, silent
 from tests.sim.node import Node
 from tests.sim.staging import QUICK, founded, know, led_by_liars, nodes

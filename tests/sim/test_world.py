@@ -4,8 +4,8 @@ import random
 
 from eigenkms.protocols.ceremony.effects import JournalRecord, Persist
 from eigenkms.protocols.ceremony.participant import SessionEffect
-from eigenkms.protocols.wire.frames import Frame
-from eigenkms.protocols.wire.session import Session
+from eigenkms.wire.frames import Frame
+from eigenkms.wire.session import Session
 from tests.protocols.parts import base_versions_of
 from tests.sim.clock import Clock, Skew
 from tests.sim.world import Faults, Node, World

@@ -5,7 +5,7 @@ computes each once and every receiver of the same bytes shares the answer, which
 """
 
 from eigenkms.errors import RemoteProtocolError
-from eigenkms.protocols.wire.frames import Frame, decode_frame, verify_frame
+from eigenkms.wire.frames import Frame, decode_frame, verify_frame
 
 
 class Wire:

@@ -23,13 +23,13 @@ from eigenkms.errors import VerificationError
 from eigenkms.protocols.ceremony.jobs import CheckJob, CheckResult, Job, Result, UncheckedDealing, run_job
 from eigenkms.protocols.ceremony.participant import Participant
 from eigenkms.protocols.records.evidence import Evidence, Fault
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.protocols.wire.frames import Frame, FrameKind
-from eigenkms.protocols.wire.messages import GENESIS_SOURCE
-from eigenkms.protocols.wire.session import Parameters, Session, cluster_id
-from eigenkms.protocols.wire.transcript import check_self_consistent
-from eigenkms.protocols.wire.votes import BadCertificateError, Phase
 from eigenkms.types import BlockRef, Cluster, Member, OperatorAddress, OperatorSet, SessionId
+from eigenkms.wire.certified_transcript import CertifiedTranscript
+from eigenkms.wire.frames import Frame, FrameKind
+from eigenkms.wire.messages import GENESIS_SOURCE
+from eigenkms.wire.session import Parameters, Session, cluster_id
+from eigenkms.wire.transcript import check_self_consistent
+from eigenkms.wire.votes import BadCertificateError, Phase
 from tests.sim.clock import Skew
 from tests.sim.disk import StoredVersion
 from tests.sim.laws import Laws

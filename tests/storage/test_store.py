@@ -11,7 +11,6 @@ import pytest
 
 from eigenkms.crypto.pvss import encoded_size
 from eigenkms.errors import StorageError
-from eigenkms.protocols.wire.session import MAX_OPERATORS
 from eigenkms.storage.database import Database
 from eigenkms.storage.evidence_table import EVIDENCE_LIMIT
 from eigenkms.storage.open_store import DATABASE_NAME
@@ -19,6 +18,7 @@ from eigenkms.storage.queries import read_evidence
 from eigenkms.storage.store import Record, Store, StoreIdentity, VersionRow
 from eigenkms.storage.vault import Vault
 from eigenkms.types import OperatorAddress, Version
+from eigenkms.wire.session import MAX_OPERATORS
 from tests.storage.conftest import open_store, repeatable_rng, session
 from tests.support.databases import alter, query
 from tests.support.waiting import PATIENCE

@@ -13,11 +13,11 @@ from eigenkms.authorisation.policy import Policy
 from eigenkms.client.attesters import Attester
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Host, Request
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.authorisation import Authorisation, Scope
-from eigenkms.protocols.wire.client_rpc import PartialRequest, decode_partial_request
 from eigenkms.storage.replay_cache import ReplayCache
 from eigenkms.types import AppId, OperatorAddress
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.authorisation import Authorisation, Scope
+from eigenkms.wire.client_rpc import PartialRequest, decode_partial_request
 from tests.support.fake_network import CLUSTER, FakeNetwork, Keeper, Operator, operator_host
 from tests.support.waiting import PATIENCE
 

@@ -5,12 +5,12 @@ from typing import Any
 from eigenkms.p2p.host import Request
 from eigenkms.protocols.records.evidence import Evidence, Fault
 from eigenkms.protocols.records.evidence_bundle import Bundle
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.client_rpc import EvidencePage, decode_evidence_request
-from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
-from eigenkms.protocols.wire.messages import dealing_body, ref_of
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.transcript import Transcript
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.client_rpc import EvidencePage, decode_evidence_request
+from eigenkms.wire.frames import Frame, FrameKind, build_frame
+from eigenkms.wire.messages import dealing_body, ref_of
+from eigenkms.wire.session import Session
+from eigenkms.wire.transcript import Transcript
 from tests.support.fake_network import (
     CLUSTER,
     FakeNetwork,

@@ -26,22 +26,22 @@ from eigenkms.errors import ChainError
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Host, Request
 from eigenkms.p2p.identity import PeerId, PeerKey
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.protocols.wire.client_rpc import (
+from eigenkms.types import BlockRef, Cluster, ClusterId, Member, OperatorAddress, OperatorSet
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.certified_transcript import CertifiedTranscript
+from eigenkms.wire.client_rpc import (
     build_statement,
     decode_info_request,
     decode_partial_request,
     encode_info,
     seal_partial,
 )
-from eigenkms.protocols.wire.frames import Frame
-from eigenkms.protocols.wire.peer_record import build_peer_record
-from eigenkms.protocols.wire.session import ZERO32, Parameters, Session, cluster_id
-from eigenkms.protocols.wire.settlement_proof import SettlementProof, confirm_digest
-from eigenkms.protocols.wire.transcript import ListedKey, Transcript
-from eigenkms.protocols.wire.votes import Certificate, Phase, aggregate, vote_digest
-from eigenkms.types import BlockRef, Cluster, ClusterId, Member, OperatorAddress, OperatorSet
+from eigenkms.wire.frames import Frame
+from eigenkms.wire.peer_record import build_peer_record
+from eigenkms.wire.session import ZERO32, Parameters, Session, cluster_id
+from eigenkms.wire.settlement_proof import SettlementProof, confirm_digest
+from eigenkms.wire.transcript import ListedKey, Transcript
+from eigenkms.wire.votes import Certificate, Phase, aggregate, vote_digest
 from tests.support.hosts import patient_host
 from tests.support.randomness import counter_rng
 from tests.support.waiting import PATIENCE

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from eigenkms.crypto import bn254
 from eigenkms.crypto.shamir import Polynomial
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.protocols.wire.transcript import Transcript
-from eigenkms.protocols.wire.votes import Phase, aggregate, vote_digest
 from eigenkms.types import ClusterId
+from eigenkms.wire.certified_transcript import CertifiedTranscript
+from eigenkms.wire.transcript import Transcript
+from eigenkms.wire.votes import Phase, aggregate, vote_digest
 from tests.support.fake_network import FakeNetwork, Honest, block_at, make_epoch, make_network
 from tests.support.randomness import counter_rng
 

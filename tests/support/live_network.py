@@ -33,7 +33,7 @@ from eigenkms.devnet.provisioning import open_network
 from eigenkms.errors import EigenKmsError, InputError
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerKey, parse_address
-from eigenkms.protocols.wire import rpc_methods
+from eigenkms.wire import rpc_methods
 from tests.e2e.boundaries import Boundaries
 from tests.support import node_observation
 from tests.support.hosts import patient_host

@@ -19,7 +19,7 @@ from eigenkms.node.vote_guard import VoteGuard, VoteLimits
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerId
 from eigenkms.p2p.types import Statistics
-from eigenkms.protocols.wire.frames import Frame
+from eigenkms.wire.frames import Frame
 
 
 class IsolatedHost:

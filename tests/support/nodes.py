@@ -19,13 +19,13 @@ from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Request
 from eigenkms.p2p.identity import PeerId
 from eigenkms.protocols.records.audit_log import LogHeader, sign_head
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.frames import Frame
-from eigenkms.protocols.wire.rpc_methods import VersionHead, encode_head
-from eigenkms.protocols.wire.session import Session
 from eigenkms.storage.audit_log_store import AuditLog
 from eigenkms.storage.store import Store, StoreIdentity, VersionRow
 from eigenkms.types import OperatorAddress
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.frames import Frame
+from eigenkms.wire.rpc_methods import VersionHead, encode_head
+from eigenkms.wire.session import Session
 from tests.support.fake_network import ANYWHERE, CHAIN, CLUSTER, FakeNetwork, Honest, KeyVersion, Operator
 from tests.support.local_node import LocalNode
 from tests.support.randomness import counter_rng

@@ -22,7 +22,7 @@ from joserfc.jwk import RSAKey
 
 from eigenkms.attestation.interface import AttestationRefusedError
 from eigenkms.attestation.jwks import KeySet, parse_key_set
-from eigenkms.protocols.wire.authorisation import Refusal
+from eigenkms.wire.authorisation import Refusal
 
 NOW = 1_800_000_000.0
 APP = "0x" + "ab" * 20

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from eigenkms.client.release_environment import Secrets
     from eigenkms.client.settings import ClientSettings
     from eigenkms.crypto.ibe_v2 import ApplicationKey
-    from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
+    from eigenkms.wire.certified_transcript import CertifiedTranscript
 
 T = TypeVar("T")
 
@@ -83,7 +83,7 @@ def anchor(settings: Settings) -> "AnchorConfig | None":
 
 def cluster(settings: Settings) -> ClusterId | None:
     """Return the cluster that ``settings`` name, or None."""
-    from eigenkms.protocols.wire.session import cluster_id
+    from eigenkms.wire.session import cluster_id
 
     chain_id, avs = settings.get("chain_id"), settings.get("avs")
     if chain_id is None or avs is None:
@@ -170,7 +170,7 @@ def checked_app_id(settings: Settings, *, exact: bool = False) -> AppId:
     from eigenkms.crypto.app_ids import canonical, is_nearly_address
     from eigenkms.crypto.ibe import MIN_APP_ID_BYTES
     from eigenkms.crypto.ibe_identities import app_id_bytes
-    from eigenkms.protocols.wire.client_rpc import MAX_APP_ID_BYTES
+    from eigenkms.wire.client_rpc import MAX_APP_ID_BYTES
 
     app_id: str = settings.require("app_id")
     size = len(app_id_bytes(app_id))

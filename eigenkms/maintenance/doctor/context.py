@@ -16,8 +16,8 @@ from eigenkms.chain.rpc import JsonRpc
 from eigenkms.config.node import NodeConfig
 from eigenkms.p2p.identity import PeerAddress
 from eigenkms.p2p.operator_socket import OperatorSocket
-from eigenkms.protocols.wire.session import cluster_id
 from eigenkms.types import ClusterId, OperatorAddress
+from eigenkms.wire.session import cluster_id
 
 if TYPE_CHECKING:
     from eigenkms.keys.keystores import PrivateKey

@@ -18,8 +18,8 @@ from eigenkms.maintenance.doctor.context import CheckContext, PeerStatus
 from eigenkms.node.clock_skew import CLOCK_SECONDS
 from eigenkms.p2p.identity import PeerAddress
 from eigenkms.p2p.operator_socket import describe_unusable
-from eigenkms.protocols.wire import rpc_methods
 from eigenkms.types import DialOutcome, OperatorAddress, to_hex
+from eigenkms.wire import rpc_methods
 
 ANSWER_SECONDS: Final = 6.0
 DIAL_SECONDS: Final = 4.0

@@ -15,9 +15,9 @@ from eigenkms.p2p.errors import CallRefusedError
 from eigenkms.p2p.host import open_host
 from eigenkms.p2p.identity import PeerId, PeerKey, TransportAddress, parse_transport
 from eigenkms.p2p.listening.listener import bind_all
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.dial_back import ReachAnswer, build_reach_request, decode_reach_answer
 from eigenkms.types import DialOutcome, OperatorAddress, to_hex
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.dial_back import ReachAnswer, build_reach_request, decode_reach_answer
 
 NEAR_SECONDS: Final = 2.0
 BUSY_SECONDS, BUSY_TIMES = 0.7, 12

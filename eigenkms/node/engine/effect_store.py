@@ -26,11 +26,11 @@ from eigenkms.protocols.ceremony.effects import (
 from eigenkms.protocols.ceremony.participant import SessionEffect
 from eigenkms.protocols.records.evidence import Evidence
 from eigenkms.protocols.records.evidence_bundle import Bundle
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.protocols.wire.client_rpc import MAX_PAGE_BYTES, EvidencePage
-from eigenkms.protocols.wire.session import Session
 from eigenkms.storage.store import Record, Store
 from eigenkms.types import OperatorAddress, SessionId
+from eigenkms.wire.certified_transcript import CertifiedTranscript
+from eigenkms.wire.client_rpc import MAX_PAGE_BYTES, EvidencePage
+from eigenkms.wire.session import Session
 
 log = logging.getLogger(__name__)
 

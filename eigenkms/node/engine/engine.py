@@ -37,15 +37,15 @@ from eigenkms.protocols.ceremony.ceremony import Ceremony
 from eigenkms.protocols.ceremony.effects import Broadcast, CloseSession, Publish, RunJob
 from eigenkms.protocols.ceremony.jobs import Job
 from eigenkms.protocols.ceremony.participant import Participant, SessionEffect
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.protocols.wire.dealing import DealingRow
-from eigenkms.protocols.wire.frames import Frame
-from eigenkms.protocols.wire.messages import SourceRef
-from eigenkms.protocols.wire.rpc_methods import VersionHead
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.storage.store import Store
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.certified_transcript import CertifiedTranscript
+from eigenkms.wire.dealing import DealingRow
+from eigenkms.wire.frames import Frame
+from eigenkms.wire.messages import SourceRef
+from eigenkms.wire.rpc_methods import VersionHead
+from eigenkms.wire.session import Session
+from eigenkms.wire.transcript import Transcript
 
 log = logging.getLogger(__name__)
 

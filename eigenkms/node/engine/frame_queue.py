@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import trio
 
-from eigenkms.protocols.wire.frames import Frame
+from eigenkms.wire.frames import Frame
 
 MAX_FRAMES, MAX_BYTES = 1024, 4 << 20
 """Frames and bytes of one origin that may wait: more than an operator sends in the largest session."""

@@ -14,8 +14,8 @@ from eigenkms.node.engine.frame_queue import FairFrameQueue, Offer
 from eigenkms.node.engine.statistics import EngineCounters
 from eigenkms.protocols.ceremony.forgeries import Forgeries
 from eigenkms.protocols.ceremony.participant import Participant, SessionEffect
-from eigenkms.protocols.wire.frames import Frame, decode_frame, verify_frames
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.frames import Frame, decode_frame, verify_frames
 
 KeyOf = Callable[[OperatorAddress], bytes | None]
 """Returns the BN254 G2 key of a current operator.

@@ -3,7 +3,7 @@
 import trio
 
 from eigenkms.node.key_versions import Versions
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
+from eigenkms.wire.certified_transcript import CertifiedTranscript
 
 
 class NewestVersion:

@@ -7,11 +7,11 @@ from eigenkms.node.engine.effect_store import EffectStore
 from eigenkms.node.engine.step_runner import StepRunner
 from eigenkms.node.key_versions import Versions
 from eigenkms.protocols.ceremony.participant import Participant
-from eigenkms.protocols.wire.client_rpc import EvidencePage
-from eigenkms.protocols.wire.dealing import DealingRow
-from eigenkms.protocols.wire.frames import Frame
-from eigenkms.protocols.wire.rpc_methods import VersionHead
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.client_rpc import EvidencePage
+from eigenkms.wire.dealing import DealingRow
+from eigenkms.wire.frames import Frame
+from eigenkms.wire.rpc_methods import VersionHead
 
 
 class EngineQueries:

@@ -11,8 +11,8 @@ from eigenkms.node.engine.intake import Intake
 from eigenkms.node.engine.session_reporter import SessionReporter
 from eigenkms.protocols.ceremony.effects import JournalRecord
 from eigenkms.protocols.ceremony.participant import Participant, SessionEffect
-from eigenkms.protocols.wire.session import Session, decode_session, encode_session
 from eigenkms.storage.store import Store
+from eigenkms.wire.session import Session, decode_session, encode_session
 
 KEPT_BOUNDARIES: Final = 16
 """Boundaries after which the store forgets that a session was joined whose journal was dropped."""

@@ -12,8 +12,8 @@ from eigenkms.protocols.ceremony.effects import LogEvent, ReportFault
 from eigenkms.protocols.ceremony.holdings import NOT_OPENED
 from eigenkms.protocols.ceremony.participant import SessionEffect
 from eigenkms.protocols.ceremony.session_observer import FAILED
-from eigenkms.protocols.wire.session import Session
 from eigenkms.types import SessionId, to_hex
+from eigenkms.wire.session import Session
 
 log = logging.getLogger(__name__)
 

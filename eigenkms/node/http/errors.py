@@ -8,7 +8,7 @@ from typing import Final
 
 from eigenkms.attestation.interface import AttestationRefusedError
 from eigenkms.node.http.limits import TooManyError
-from eigenkms.protocols.wire.authorisation import Refusal
+from eigenkms.wire.authorisation import Refusal
 
 
 class ApiError(Exception):

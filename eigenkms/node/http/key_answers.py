@@ -16,8 +16,8 @@ from eigenkms.node.http import responses
 from eigenkms.node.http.errors import ApiError, no_version, stack_not_supported
 from eigenkms.node.http.requests import SecretsRequest, SignRequest
 from eigenkms.node.key_versions import Versions
-from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import ClusterId, OperatorAddress
+from eigenkms.wire.transcript import Transcript
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from eigenkms.attestation import ecdsa
 from eigenkms.crypto import ibe_identities
 from eigenkms.crypto.app_ids import canonical
 from eigenkms.errors import InputError
-from eigenkms.protocols.wire.authorisation import MAX_EVIDENCE_BYTES, MAX_METHOD_CHARACTERS, Authorisation
-from eigenkms.protocols.wire.client_rpc import MAX_APP_ID_BYTES, MIN_APP_ID_BYTES
 from eigenkms.types import AppId, ExactAppId
+from eigenkms.wire.authorisation import MAX_EVIDENCE_BYTES, MAX_METHOD_CHARACTERS, Authorisation
+from eigenkms.wire.client_rpc import MAX_APP_ID_BYTES, MIN_APP_ID_BYTES
 
 MAX_SIGN_BODY: Final = 16 * 1024
 MAX_SECRETS_BODY: Final = 2 * 1024 * 1024

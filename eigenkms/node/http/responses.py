@@ -15,8 +15,8 @@ from starlette.responses import Response
 
 from eigenkms.applications import AppRelease
 from eigenkms.node.http.requests import SecretsRequest
-from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress, to_hex
+from eigenkms.wire.transcript import Transcript
 
 G2_INFINITY: Final = b"\xc0" + bytes(95)
 """The neutral element of G2, compressed (the encoding of BLS12-381 points by ZCash)."""

@@ -26,12 +26,12 @@ from eigenkms.errors import EigenKmsError
 from eigenkms.node.key_versions import HeldVersion, Versions
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.p2p.errors import PeerUnreachable, RpcRefusal
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.canary_request import CanaryRequest, decode_canary_request
-from eigenkms.protocols.wire.codec import MalformedError
-from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.rate_limiter import RateLimiter
 from eigenkms.types import ClusterId, OperatorAddress, to_hex
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.canary_request import CanaryRequest, decode_canary_request
+from eigenkms.wire.codec import MalformedError
+from eigenkms.wire.transcript import Transcript
 
 if TYPE_CHECKING:
     from eigenkms.p2p.host import Host

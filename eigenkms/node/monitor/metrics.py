@@ -21,8 +21,8 @@ from eigenkms.node.monitor.metric_tables import COUNTERS, GAUGES, MetricsInput
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.types import Handler
 from eigenkms.p2p.types import Request as PeerRequest
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.authorisation import Refusal
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.authorisation import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, MutableMapping

@@ -20,10 +20,10 @@ from eigenkms.node.monitor.recent_warnings import RecentWarning
 from eigenkms.node.network.ping import PingResult
 from eigenkms.p2p.identity import PeerId
 from eigenkms.protocols.ceremony.session_progress import CeremonyStatus, SessionStep
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.public_status import Json, PublicStatus, hex_list
 from eigenkms.types import OperatorAddress, to_hex
+from eigenkms.wire.session import Session
+from eigenkms.wire.transcript import Transcript
 
 SCHEMA: Final = 2
 """Version of ``/status.json``: raised when a field is removed or changes its meaning, not when one is added."""

@@ -31,8 +31,11 @@ from eigenkms.node.network.peer_records import PeerRecordService
 from eigenkms.node.network.signature_checks import Caller
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.types import Request
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.client_rpc import (
+from eigenkms.public_status import PublicStatus
+from eigenkms.rate_limiter import Pace
+from eigenkms.types import ClusterId
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.client_rpc import (
     PartialRequest,
     build_statement,
     decode_evidence_request,
@@ -41,11 +44,8 @@ from eigenkms.protocols.wire.client_rpc import (
     encode_info,
     seal_partial,
 )
-from eigenkms.protocols.wire.codec import MalformedError
-from eigenkms.protocols.wire.transcript import Transcript
-from eigenkms.public_status import PublicStatus
-from eigenkms.rate_limiter import Pace
-from eigenkms.types import ClusterId
+from eigenkms.wire.codec import MalformedError
+from eigenkms.wire.transcript import Transcript
 
 CLIENTS: Final = 1024
 """Clients whose requests may wait for a thread. Requests of further ones are refused as busy."""

@@ -21,7 +21,7 @@ from eigenkms.node.engine.engine import Engine, FrameSink
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerId
-from eigenkms.protocols.wire import rpc_methods
+from eigenkms.wire import rpc_methods
 
 log = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from eigenkms.node.network.signature_checks import Caller, SignatureChecks
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.identity import PeerAddress
 from eigenkms.p2p.types import Request
-from eigenkms.protocols.wire.dial_back import VALID_MS, ReachAnswer, read_reach_request
-from eigenkms.protocols.wire.frames import decode_frame
 from eigenkms.types import ClusterId, OperatorAddress
+from eigenkms.wire.dial_back import VALID_MS, ReachAnswer, read_reach_request
+from eigenkms.wire.frames import decode_frame
 
 if TYPE_CHECKING:
     from eigenkms.p2p.host import Host

@@ -13,9 +13,9 @@ from eigenkms.chain.operator_set import ChainOperator
 from eigenkms.chain.operator_set_source import OperatorSetSource
 from eigenkms.errors import VerificationError
 from eigenkms.node.key_versions import Versions
-from eigenkms.protocols.wire.rpc_methods import VersionHead, check_head
-from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import ClusterId
+from eigenkms.wire.rpc_methods import VersionHead, check_head
+from eigenkms.wire.transcript import Transcript
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from eigenkms.node.network.byte_budget import CHECKED, LEAST, OperatorByteBudget
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.types import Request
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.codec import MalformedError
-from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame, verify_frame
-from eigenkms.protocols.wire.rpc_methods import encode_frames
-from eigenkms.protocols.wire.session import MAX_OPERATORS
 from eigenkms.types import ClusterId, OperatorAddress
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.codec import MalformedError
+from eigenkms.wire.frames import Frame, FrameKind, decode_frame, verify_frame
+from eigenkms.wire.rpc_methods import encode_frames
+from eigenkms.wire.session import MAX_OPERATORS
 
 SYNCS: Final = 16
 """Requests for frames of one operator that may wait. It asks for a few sessions, one after another."""

@@ -26,13 +26,13 @@ from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.node.network.peer_records import PeerRecordService
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerId
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.frames import BROADCAST_KINDS, Frame, decode_frame
-from eigenkms.protocols.wire.messages import slot_of
-from eigenkms.protocols.wire.rpc_methods import CLIENT_PROTOCOL, HELLO, decode_frames
-from eigenkms.protocols.wire.session import Session
 from eigenkms.rate_limiter import RateLimiter
 from eigenkms.types import ClusterId, OperatorAddress
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.frames import BROADCAST_KINDS, Frame, decode_frame
+from eigenkms.wire.messages import slot_of
+from eigenkms.wire.rpc_methods import CLIENT_PROTOCOL, HELLO, decode_frames
+from eigenkms.wire.session import Session
 
 log = logging.getLogger(__name__)
 

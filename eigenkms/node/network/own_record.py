@@ -14,9 +14,9 @@ import trio
 from eigenkms.node.backing_services import BackingServices
 from eigenkms.node.network.peer_book import FUTURE_MS
 from eigenkms.p2p.host import Host
-from eigenkms.protocols.wire.frames import Frame
-from eigenkms.protocols.wire.peer_record import build_peer_record
 from eigenkms.storage.store import Store
+from eigenkms.wire.frames import Frame
+from eigenkms.wire.peer_record import build_peer_record
 
 _SEQUENCE: Final = "record-sequence"
 

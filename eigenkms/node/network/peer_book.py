@@ -5,7 +5,7 @@ else, only once it is *authenticated*. For that it must itself hand over a recor
 names the peer id that Noise authenticated.
 
 A record that another peer passes on only says where to dial its operator: an operator could sign one with the peer id of another.
-If several operators name one peer, ``protocols.wire.peer_claims`` decides where it is dialled.
+If several operators name one peer, ``wire.peer_claims`` decides where it is dialled.
 """
 
 import logging
@@ -18,12 +18,12 @@ from eigenkms.p2p.identity import PeerAddress, PeerId, TransportAddress, parse_t
 from eigenkms.p2p.operator_socket import parse_socket
 from eigenkms.p2p.prefixes import plain_ip
 from eigenkms.p2p.types import GOSSIP
-from eigenkms.protocols.wire.codec import MalformedError
-from eigenkms.protocols.wire.frames import NO_SESSION, Frame, WrongScopeError
-from eigenkms.protocols.wire.peer_claims import ClaimStanding, PeerClaim, dial_order
-from eigenkms.protocols.wire.peer_record import PeerRecord, read_peer_record
-from eigenkms.protocols.wire.rpc_methods import CLIENT_PROTOCOL, OPERATOR_PROTOCOL
 from eigenkms.types import ClusterId, OperatorAddress, to_hex
+from eigenkms.wire.codec import MalformedError
+from eigenkms.wire.frames import NO_SESSION, Frame, WrongScopeError
+from eigenkms.wire.peer_claims import ClaimStanding, PeerClaim, dial_order
+from eigenkms.wire.peer_record import PeerRecord, read_peer_record
+from eigenkms.wire.rpc_methods import CLIENT_PROTOCOL, OPERATOR_PROTOCOL
 
 log = logging.getLogger(__name__)
 

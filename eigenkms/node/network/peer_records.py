@@ -9,10 +9,10 @@ from eigenkms.node.network.signature_checks import Caller, SignatureChecks
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.identity import PeerId
 from eigenkms.p2p.types import Request
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.client_rpc import MAX_RECORDS
-from eigenkms.protocols.wire.frames import Frame, decode_frame
-from eigenkms.protocols.wire.peer_record import PeerRecord
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.client_rpc import MAX_RECORDS
+from eigenkms.wire.frames import Frame, decode_frame
+from eigenkms.wire.peer_record import PeerRecord
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from eigenkms.errors import NetworkError, RefusedError
 from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.p2p.errors import PeerUnreachable
 from eigenkms.p2p.identity import PeerId
-from eigenkms.protocols.wire import rpc_methods
 from eigenkms.types import OperatorAddress, to_hex
+from eigenkms.wire import rpc_methods
 
 if TYPE_CHECKING:
     from eigenkms.p2p.host import Host

@@ -31,10 +31,10 @@ from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.identity import PeerId
 from eigenkms.p2p.prefixes import plain_ip, prefix_of
 from eigenkms.p2p.types import Request
-from eigenkms.protocols.wire.frames import BadSignatureError, Frame, verify_frame
-from eigenkms.protocols.wire.session import MAX_OPERATORS
 from eigenkms.rate_limiter import RateLimiter
 from eigenkms.types import OperatorAddress, to_hex
+from eigenkms.wire.frames import BadSignatureError, Frame, verify_frame
+from eigenkms.wire.session import MAX_OPERATORS
 
 OPERATOR_RATE: Final = 0.5
 OPERATOR_BURST: Final = MAX_OPERATORS

@@ -17,8 +17,8 @@ from eigenkms.node.network.head_verifier import HeadVerifier
 from eigenkms.node.network.operator_network import OperatorNetwork
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerId
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.rpc_methods import VersionHead, decode_head
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.rpc_methods import VersionHead, decode_head
 
 QUERY_SECONDS: Final = 2.0
 log = logging.getLogger(__name__)

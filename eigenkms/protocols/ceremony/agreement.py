@@ -35,8 +35,8 @@ from eigenkms.protocols.ceremony.effects import (
 )
 from eigenkms.protocols.ceremony.proposals import Draft
 from eigenkms.protocols.records.evidence import Fault
-from eigenkms.protocols.wire.frames import FrameKind
-from eigenkms.protocols.wire.messages import (
+from eigenkms.wire.frames import FrameKind
+from eigenkms.wire.messages import (
     GENESIS,
     Proposal,
     proposal_body,
@@ -44,10 +44,10 @@ from eigenkms.protocols.wire.messages import (
     view_change_body,
     vote_body,
 )
-from eigenkms.protocols.wire.transcript import (
+from eigenkms.wire.transcript import (
     Transcript,
 )
-from eigenkms.protocols.wire.votes import (
+from eigenkms.wire.votes import (
     VOID_HASH,
     Certificate,
     Phase,

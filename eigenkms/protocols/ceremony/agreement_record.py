@@ -18,8 +18,9 @@ from eigenkms.protocols.ceremony.signer import SlotSigner
 from eigenkms.protocols.ceremony.transcript_pool import TranscriptPool
 from eigenkms.protocols.ceremony.vote_lock import VoteLock
 from eigenkms.protocols.ceremony.vote_pool import VoteKey, VotePool
-from eigenkms.protocols.wire.frames import Frame, FrameKind
-from eigenkms.protocols.wire.messages import (
+from eigenkms.types import OperatorAddress
+from eigenkms.wire.frames import Frame, FrameKind
+from eigenkms.wire.messages import (
     Proposal,
     certificate_body,
     read_certificate_frame,
@@ -27,14 +28,13 @@ from eigenkms.protocols.wire.messages import (
     read_view_change,
     read_vote,
 )
-from eigenkms.protocols.wire.transcript import (
+from eigenkms.wire.transcript import (
     Transcript,
 )
-from eigenkms.protocols.wire.votes import (
+from eigenkms.wire.votes import (
     Certificate,
     decode_certificate,
 )
-from eigenkms.types import OperatorAddress
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from eigenkms.protocols.ceremony.effects import Effect
 from eigenkms.protocols.ceremony.proposals import Draft
 from eigenkms.protocols.ceremony.sharing import SharingPhase
-from eigenkms.protocols.wire.messages import GENESIS, SourceRef, source_of
-from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress, OperatorSet
+from eigenkms.wire.messages import GENESIS, SourceRef, source_of
+from eigenkms.wire.transcript import Transcript
 
 MAX_UNKNOWN = 64
 """Senders that are no members and are remembered. Their signatures are not verified yet: whoever they are made up by, members are

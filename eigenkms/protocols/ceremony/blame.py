@@ -25,11 +25,11 @@ from itertools import pairwise
 from typing import Final
 
 from eigenkms.protocols.ceremony.frame_log import VIEW_KINDS, FrameLog
-from eigenkms.protocols.wire.frames import FrameKind
-from eigenkms.protocols.wire.messages import SourceRef, read_vote
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.votes import Phase
 from eigenkms.types import OperatorAddress, to_hex
+from eigenkms.wire.frames import FrameKind
+from eigenkms.wire.messages import SourceRef, read_vote
+from eigenkms.wire.session import Session
+from eigenkms.wire.votes import Phase
 
 STAGE_WINDOWS: Final = 2.0
 """Windows in which a correct operator's part of a stage is here: a newcomer's key is waited for half a window, a proof verified,

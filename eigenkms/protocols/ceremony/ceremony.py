@@ -34,12 +34,12 @@ from eigenkms.protocols.ceremony.outcome import outcome_of
 from eigenkms.protocols.ceremony.session_state import DECIDED, OPEN_TO_SOURCES, PAST, SessionEvent, next_state
 from eigenkms.protocols.ceremony.sharing import SharingPhase
 from eigenkms.protocols.records.evidence import Evidence, Fault
-from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame
-from eigenkms.protocols.wire.key_directory import key_slot
-from eigenkms.protocols.wire.messages import GENESIS, SourceRef, key_body, read_dealing, read_vote, ref_of
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.transcript import Transcript
-from eigenkms.protocols.wire.votes import VOID_HASH, Certificate, decode_certificate
+from eigenkms.wire.frames import Frame, FrameKind, decode_frame
+from eigenkms.wire.key_directory import key_slot
+from eigenkms.wire.messages import GENESIS, SourceRef, key_body, read_dealing, read_vote, ref_of
+from eigenkms.wire.session import Session
+from eigenkms.wire.transcript import Transcript
+from eigenkms.wire.votes import VOID_HASH, Certificate, decode_certificate
 
 
 class Ceremony(CeremonyReader):

@@ -17,12 +17,12 @@ from eigenkms.protocols.ceremony.session_observer import SessionObserver
 from eigenkms.protocols.ceremony.session_progress import CeremonyStatus, SessionStep, session_steps
 from eigenkms.protocols.ceremony.session_state import BOUND, PAST, SessionState
 from eigenkms.protocols.ceremony.signer import SlotSigner
-from eigenkms.protocols.wire.frames import Frame, FrameKind
-from eigenkms.protocols.wire.key_directory import KeyDirectory
-from eigenkms.protocols.wire.messages import SourceRef, read_sync, source_of, sync_body
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.frames import Frame, FrameKind
+from eigenkms.wire.key_directory import KeyDirectory
+from eigenkms.wire.messages import SourceRef, read_sync, source_of, sync_body
+from eigenkms.wire.session import Session
+from eigenkms.wire.transcript import Transcript
 
 SYNC_REPLY_BYTES = 512 * 1024
 

@@ -7,8 +7,8 @@ from eigenkms.crypto import bn254, pvss
 from eigenkms.crypto.hashing import Rng
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.protocols.ceremony.effects import JournalRecord
-from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.transcript import Transcript
 
 
 @dataclass(frozen=True)

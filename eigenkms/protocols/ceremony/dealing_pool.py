@@ -26,14 +26,14 @@ from eigenkms.protocols.ceremony.effects import (
 from eigenkms.protocols.ceremony.jobs import CheckJob, CheckResult, UncheckedDealing
 from eigenkms.protocols.records.evidence import Evidence, Fault
 from eigenkms.protocols.records.fault_proofs import has_bad_commitment
-from eigenkms.protocols.wire.dealing import BadDealingError, read_body
-from eigenkms.protocols.wire.dealing_header import DealingHeader, decode_header
-from eigenkms.protocols.wire.dealing_terms import DealingTerms
-from eigenkms.protocols.wire.frames import Frame, decode_frame
-from eigenkms.protocols.wire.key_directory import KeyDirectory
-from eigenkms.protocols.wire.messages import read_dealing, source_of
-from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress, to_hex
+from eigenkms.wire.dealing import BadDealingError, read_body
+from eigenkms.wire.dealing_header import DealingHeader, decode_header
+from eigenkms.wire.dealing_terms import DealingTerms
+from eigenkms.wire.frames import Frame, decode_frame
+from eigenkms.wire.key_directory import KeyDirectory
+from eigenkms.wire.messages import read_dealing, source_of
+from eigenkms.wire.transcript import Transcript
 
 
 class DealingStage(Enum):

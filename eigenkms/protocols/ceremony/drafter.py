@@ -18,10 +18,10 @@ from eigenkms.errors import RemoteProtocolError
 from eigenkms.protocols.ceremony.dealing_pool import DealingPool
 from eigenkms.protocols.ceremony.keys import next_keys
 from eigenkms.protocols.ceremony.proposals import Draft
-from eigenkms.protocols.wire.key_directory import KeyDirectory
-from eigenkms.protocols.wire.messages import source_of
-from eigenkms.protocols.wire.transcript import ListedKey, Transcript
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.key_directory import KeyDirectory
+from eigenkms.wire.messages import source_of
+from eigenkms.wire.transcript import ListedKey, Transcript
 
 NEWCOMER_WINDOWS = 0.5
 """Windows for which a newcomer's key is waited for before dealing without it: it may see the boundary later than others."""

@@ -5,9 +5,9 @@ Each sender has its own room, and no more.
 
 from collections.abc import ItemsView, Sequence
 
-from eigenkms.protocols.wire.frames import Frame
-from eigenkms.protocols.wire.session import Session
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.frames import Frame
+from eigenkms.wire.session import Session
 
 MAX_EARLY_FRAMES = 64
 MAX_EARLY_BYTES = 512 * 1024

@@ -15,10 +15,10 @@ from eigenkms.crypto.pvss import EncryptionKey
 from eigenkms.crypto.scalars import SecretScalar
 from eigenkms.protocols.ceremony.jobs import Job
 from eigenkms.protocols.records.evidence import Evidence
-from eigenkms.protocols.wire.frames import Frame
-from eigenkms.protocols.wire.transcript import Transcript
-from eigenkms.protocols.wire.votes import Certificate
 from eigenkms.types import SessionId
+from eigenkms.wire.frames import Frame
+from eigenkms.wire.transcript import Transcript
+from eigenkms.wire.votes import Certificate
 
 RecordKind: TypeAlias = Literal[
     "source",

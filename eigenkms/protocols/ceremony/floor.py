@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from eigenkms.protocols.ceremony.ceremony import Ceremony
 from eigenkms.protocols.ceremony.holdings import KnownVersion
-from eigenkms.protocols.wire.messages import SourceRef, ref_of
+from eigenkms.wire.messages import SourceRef, ref_of
 
 
 def raised(

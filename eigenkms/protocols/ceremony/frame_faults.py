@@ -9,10 +9,10 @@ from eigenkms.protocols.ceremony.effects import Effect, ReportFault
 from eigenkms.protocols.ceremony.transcript_pool import TranscriptPool
 from eigenkms.protocols.records.evidence import Evidence, Fault
 from eigenkms.protocols.records.fault_proofs import carried_certificate, is_bad_proposal
-from eigenkms.protocols.wire.frames import Frame, FrameKind
-from eigenkms.protocols.wire.messages import read_proposal
-from eigenkms.protocols.wire.session import Session
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.frames import Frame, FrameKind
+from eigenkms.wire.messages import read_proposal
+from eigenkms.wire.session import Session
 
 
 class FrameFaults:

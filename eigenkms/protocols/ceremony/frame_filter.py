@@ -9,9 +9,9 @@ A frame of this operator that its journal does not have is worth the check, too:
 from eigenkms.protocols.ceremony.base_versions import BaseVersions
 from eigenkms.protocols.ceremony.frame_log import FrameLog
 from eigenkms.protocols.ceremony.membership import SessionMembership
-from eigenkms.protocols.wire.frames import Frame, FrameKind
-from eigenkms.protocols.wire.messages import SESSION_KINDS, read_dealing, read_proposal, slot_of
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.frames import Frame, FrameKind
+from eigenkms.wire.messages import SESSION_KINDS, read_dealing, read_proposal, slot_of
 
 BYTES_A_PARTY = 1024
 """A frame may have so many bytes for each party, and for four more. The largest, a proposal that shows everybody's key, has two

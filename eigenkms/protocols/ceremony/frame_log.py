@@ -9,9 +9,9 @@ views without end would cost signature checks without end.
 from collections.abc import Collection, Iterator
 
 from eigenkms.crypto.hashing import keccak256
-from eigenkms.protocols.wire.frames import Frame, FrameKind, Slot
-from eigenkms.protocols.wire.messages import slot_of
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.frames import Frame, FrameKind, Slot
+from eigenkms.wire.messages import slot_of
 
 MAX_PER_SENDER = 1024
 MAX_VIEWS = 8

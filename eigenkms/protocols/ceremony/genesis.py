@@ -17,10 +17,10 @@ from eigenkms.protocols.ceremony.effects import Effect, EraseJournalSecrets, Jou
 from eigenkms.protocols.ceremony.sharing import SharingPhase
 from eigenkms.protocols.ceremony.signer import SlotSigner
 from eigenkms.protocols.records.fault_proofs import is_not_announced
-from eigenkms.protocols.wire.frames import Frame, FrameKind
-from eigenkms.protocols.wire.key_directory import KeyDirectory
-from eigenkms.protocols.wire.messages import commitments_digest
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.frames import Frame, FrameKind
+from eigenkms.wire.key_directory import KeyDirectory
+from eigenkms.wire.messages import commitments_digest
 
 _SLOT = (FrameKind.HASH, 0)
 

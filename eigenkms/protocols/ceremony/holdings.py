@@ -28,10 +28,10 @@ from eigenkms.protocols.ceremony.effects import (
 from eigenkms.protocols.ceremony.jobs import OpenResult
 from eigenkms.protocols.ceremony.keys import needed_numbers
 from eigenkms.protocols.ceremony.recovery import Recovery
-from eigenkms.protocols.wire.dealing import DealingRow
-from eigenkms.protocols.wire.transcript import Transcript
-from eigenkms.protocols.wire.votes import Certificate, Phase
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.dealing import DealingRow
+from eigenkms.wire.transcript import Transcript
+from eigenkms.wire.votes import Certificate, Phase
 
 NOT_OPENED = "share not opened"
 """The event of rows that are the certified ones and yield no share: a defect."""

@@ -14,8 +14,8 @@ from eigenkms.crypto.feldman import public_share_of
 from eigenkms.crypto.hashing import Rng
 from eigenkms.crypto.scalars import SecretScalar, coordinates, lagrange_at_zero
 from eigenkms.crypto.shamir import Polynomial, combine_shares
-from eigenkms.protocols.wire.messages import SourceRef
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.messages import SourceRef
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ Everything else is destroyed: then recorded dealings and the disk of a later day
 
 from collections.abc import Iterable, Mapping
 
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.transcript import ListedKey, Transcript
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.session import Session
+from eigenkms.wire.transcript import ListedKey, Transcript
 
 
 def next_keys(

@@ -3,10 +3,10 @@
 Recipients speak here. Holders of a source deal and listen even if they are no recipients.
 """
 
-from eigenkms.protocols.wire.frames import Frame, FrameKind
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress, OperatorSet
+from eigenkms.wire.frames import Frame, FrameKind
+from eigenkms.wire.session import Session
+from eigenkms.wire.transcript import Transcript
 
 _HOLDERS_KINDS = frozenset({FrameKind.DEALING, FrameKind.CERTIFICATE, FrameKind.SYNC})
 """The frames that a holder of the source may send if it is no recipient."""

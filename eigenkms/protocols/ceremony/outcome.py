@@ -2,7 +2,7 @@
 
 from eigenkms.protocols.ceremony.effects import CloseSession, Effect, LogEvent, StoreCertifiedVersion
 from eigenkms.protocols.ceremony.proposals import Decision
-from eigenkms.protocols.wire.session import Session
+from eigenkms.wire.session import Session
 
 
 def outcome_of(decision: Decision, session: Session) -> list[Effect]:

@@ -5,8 +5,8 @@ for the others instead of running ahead of them for ever, and repeat their view 
 left the session. A view v lasts (1+v)·p/2, at most an interval.
 """
 
-from eigenkms.protocols.wire.session import WINDOWS_PER_INTERVAL, Session
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.session import WINDOWS_PER_INTERVAL, Session
 
 REPEAT_WINDOWS = 4
 """Windows after which a view change that too few joined is said again."""

@@ -44,13 +44,13 @@ from eigenkms.protocols.ceremony.holdings import KnownVersion
 from eigenkms.protocols.ceremony.jobs import OpenResult, Result
 from eigenkms.protocols.ceremony.participant_reader import ParticipantReader
 from eigenkms.protocols.ceremony.retention import expired
-from eigenkms.protocols.wire.dealing import DealingRow
-from eigenkms.protocols.wire.frames import Frame
-from eigenkms.protocols.wire.messages import GENESIS, SESSION_KINDS
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.transcript import Transcript, decode_transcript
-from eigenkms.protocols.wire.votes import Certificate, Phase
 from eigenkms.types import OperatorAddress, SessionId
+from eigenkms.wire.dealing import DealingRow
+from eigenkms.wire.frames import Frame
+from eigenkms.wire.messages import GENESIS, SESSION_KINDS
+from eigenkms.wire.session import Session
+from eigenkms.wire.transcript import Transcript, decode_transcript
+from eigenkms.wire.votes import Certificate, Phase
 
 
 @dataclass(frozen=True)

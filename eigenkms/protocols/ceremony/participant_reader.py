@@ -11,11 +11,11 @@ from eigenkms.protocols.ceremony import retention
 from eigenkms.protocols.ceremony.ceremony import Ceremony
 from eigenkms.protocols.ceremony.context import SourceVersion
 from eigenkms.protocols.ceremony.holdings import Holdings, KnownVersion
-from eigenkms.protocols.wire.dealing import DealingRow, row_of
-from eigenkms.protocols.wire.messages import GENESIS, SourceRef
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress, SessionId
+from eigenkms.wire.dealing import DealingRow, row_of
+from eigenkms.wire.messages import GENESIS, SourceRef
+from eigenkms.wire.session import Session
+from eigenkms.wire.transcript import Transcript
 
 
 class ParticipantReader:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from eigenkms.protocols.ceremony.effects import Effect
-from eigenkms.protocols.wire.messages import SourceRef
-from eigenkms.protocols.wire.transcript import Transcript
-from eigenkms.protocols.wire.votes import Certificate
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.messages import SourceRef
+from eigenkms.wire.transcript import Transcript
+from eigenkms.wire.votes import Certificate
 
 
 @dataclass(frozen=True)

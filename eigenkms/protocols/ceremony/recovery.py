@@ -10,11 +10,11 @@ from collections.abc import Container, Mapping
 from eigenkms.crypto import pvss
 from eigenkms.errors import RemoteProtocolError
 from eigenkms.protocols.ceremony.jobs import OpenJob
-from eigenkms.protocols.wire.dealing import BadDealingError, DealingRow, read_row
-from eigenkms.protocols.wire.dealing_header import DealingHeader, decode_header
-from eigenkms.protocols.wire.messages import GENESIS_SOURCE
-from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.dealing import BadDealingError, DealingRow, read_row
+from eigenkms.wire.dealing_header import DealingHeader, decode_header
+from eigenkms.wire.messages import GENESIS_SOURCE
+from eigenkms.wire.transcript import Transcript
 
 
 class Recovery:

@@ -10,9 +10,9 @@ from eigenkms.protocols.ceremony.effects import LogEvent
 from eigenkms.protocols.ceremony.frame_log import FrameLog
 from eigenkms.protocols.ceremony.genesis import GenesisSharingPhase
 from eigenkms.protocols.ceremony.sharing import SharingPhase
-from eigenkms.protocols.wire.key_directory import KeyDirectory
-from eigenkms.protocols.wire.session import Session
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.key_directory import KeyDirectory
+from eigenkms.wire.session import Session
 
 FAILED = "ended without a certificate"
 """The event of a session that the next boundary found so."""

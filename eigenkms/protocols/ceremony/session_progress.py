@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from eigenkms.protocols.ceremony.proposals import Decision
 from eigenkms.protocols.ceremony.sharing import SharingPhase
-from eigenkms.protocols.wire.frames import Frame, FrameKind
-from eigenkms.protocols.wire.messages import read_vote
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.votes import Phase
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.frames import Frame, FrameKind
+from eigenkms.wire.messages import read_vote
+from eigenkms.wire.session import Session
+from eigenkms.wire.votes import Phase
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,13 @@ from eigenkms.protocols.ceremony.effects import Effect, JournalRecord, LogEvent,
 from eigenkms.protocols.ceremony.jobs import CheckResult, DealJob, DealResult
 from eigenkms.protocols.ceremony.proposals import Draft
 from eigenkms.protocols.ceremony.signer import SlotSigner
-from eigenkms.protocols.wire.dealing import build_dealing, encode_body
-from eigenkms.protocols.wire.dealing_terms import DealingTerms
-from eigenkms.protocols.wire.frames import Frame, FrameKind
-from eigenkms.protocols.wire.key_directory import KeyDirectory
-from eigenkms.protocols.wire.messages import SourceRef, dealing_body
-from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.dealing import build_dealing, encode_body
+from eigenkms.wire.dealing_terms import DealingTerms
+from eigenkms.wire.frames import Frame, FrameKind
+from eigenkms.wire.key_directory import KeyDirectory
+from eigenkms.wire.messages import SourceRef, dealing_body
+from eigenkms.wire.transcript import Transcript
 
 
 class SharingPhase:

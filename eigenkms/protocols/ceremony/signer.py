@@ -11,9 +11,9 @@ from typing import Any
 from eigenkms.crypto import bn254
 from eigenkms.protocols.ceremony.effects import Broadcast, JournalRecord, Persist
 from eigenkms.protocols.ceremony.frame_log import FrameLog
-from eigenkms.protocols.wire.frames import Frame, FrameKind, Slot, build_frame
-from eigenkms.protocols.wire.session import Session
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.frames import Frame, FrameKind, Slot, build_frame
+from eigenkms.wire.session import Session
 
 
 class SlotSigner:

@@ -9,16 +9,16 @@ from collections.abc import Collection, Iterator
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.ceremony.effects import Effect, JournalRecord, Persist
 from eigenkms.protocols.ceremony.proposals import Decision
-from eigenkms.protocols.wire.codec import MalformedError
-from eigenkms.protocols.wire.messages import GENESIS_SOURCE, Proposal, source_of
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.transcript import (
+from eigenkms.wire.codec import MalformedError
+from eigenkms.wire.messages import GENESIS_SOURCE, Proposal, source_of
+from eigenkms.wire.session import Session
+from eigenkms.wire.transcript import (
     Transcript,
     check_self_consistent,
     decode_transcript,
     hash_transcript,
 )
-from eigenkms.protocols.wire.votes import (
+from eigenkms.wire.votes import (
     VOID_HASH,
     BadCertificateError,
     Certificate,

@@ -1,6 +1,6 @@
 """The lock of one operator in one session: what it committed to last, which binds its later prepare votes."""
 
-from eigenkms.protocols.wire.votes import Certificate
+from eigenkms.wire.votes import Certificate
 
 
 class VoteLock:

@@ -3,11 +3,11 @@
 from typing import TypeAlias
 
 from eigenkms.crypto import bn254
-from eigenkms.protocols.wire.frames import Frame
-from eigenkms.protocols.wire.messages import read_vote
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.votes import Certificate, Phase, aggregate, vote_digest
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.frames import Frame
+from eigenkms.wire.messages import read_vote
+from eigenkms.wire.session import Session
+from eigenkms.wire.votes import Certificate, Phase, aggregate, vote_digest
 
 VoteKey: TypeAlias = tuple[int, Phase, bytes]
 """(view, phase, hash): what votes are counted for."""

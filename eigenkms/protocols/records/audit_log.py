@@ -19,10 +19,10 @@ from typing import Any, Final, TypeVar
 from eigenkms.crypto import bn254
 from eigenkms.crypto.hashing import be64, keccak256
 from eigenkms.errors import VerificationError
-from eigenkms.protocols.wire.authorisation import MAX_METHOD_CHARACTERS
-from eigenkms.protocols.wire.client_rpc import MAX_APP_ID_BYTES
-from eigenkms.protocols.wire.codec import Fields, MalformedError, decode, encode
 from eigenkms.types import AppId, ClusterId, OperatorAddress, Version
+from eigenkms.wire.authorisation import MAX_METHOD_CHARACTERS
+from eigenkms.wire.client_rpc import MAX_APP_ID_BYTES
+from eigenkms.wire.codec import Fields, MalformedError, decode, encode
 
 LOG_VERSION: Final = 1
 MAX_HEADER_BYTES: Final = 512

@@ -15,7 +15,7 @@ from eigenkms.protocols.records.audit_log import (
     decode_head,
     decode_header,
 )
-from eigenkms.protocols.wire.codec import MalformedError
+from eigenkms.wire.codec import MalformedError
 
 MAGIC = b"EIGENKMS RELEASE LOG 1\n"
 

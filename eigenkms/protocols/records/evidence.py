@@ -15,9 +15,9 @@ The proofs of each fault are in ``fault_proofs``, the check of a whole piece of 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from eigenkms.protocols.wire.frames import Frame
-from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress, SessionId
+from eigenkms.wire.frames import Frame
+from eigenkms.wire.transcript import Transcript
 
 
 class Fault(StrEnum):

@@ -22,11 +22,11 @@ from eigenkms.crypto.pvss import encoded_size
 from eigenkms.errors import InputError
 from eigenkms.protocols.records.evidence import Evidence, Fault
 from eigenkms.protocols.records.evidence_check import check_evidence
-from eigenkms.protocols.wire.codec import MAX_FRAME_BYTES, MAX_ITEMS, Fields, MalformedError, decode, encode
-from eigenkms.protocols.wire.frames import decode_frame
-from eigenkms.protocols.wire.session import MAX_OPERATORS, Session, decode_session, encode_session
-from eigenkms.protocols.wire.transcript import Transcript, decode_transcript
 from eigenkms.types import OperatorAddress, SessionId
+from eigenkms.wire.codec import MAX_FRAME_BYTES, MAX_ITEMS, Fields, MalformedError, decode, encode
+from eigenkms.wire.frames import decode_frame
+from eigenkms.wire.session import MAX_OPERATORS, Session, decode_session, encode_session
+from eigenkms.wire.transcript import Transcript, decode_transcript
 
 BUNDLE_VERSION = 2
 MAX_FRAMES = 2

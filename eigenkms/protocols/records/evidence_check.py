@@ -7,10 +7,10 @@ each of 16·n + 180 points, 1 ms for each newcomer. Bytes are bounded by frames 
 from eigenkms.errors import VerificationError
 from eigenkms.protocols.records.evidence import Evidence
 from eigenkms.protocols.records.fault_proofs import proves
-from eigenkms.protocols.wire.frames import BadSignatureError, verify_frame
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.transcript import check_self_consistent
 from eigenkms.types import to_hex
+from eigenkms.wire.frames import BadSignatureError, verify_frame
+from eigenkms.wire.session import Session
+from eigenkms.wire.transcript import check_self_consistent
 
 
 def check_evidence(evidence: Evidence, session: Session) -> None:

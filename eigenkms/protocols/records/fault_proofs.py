@@ -12,13 +12,13 @@ from eigenkms.crypto.backends.interface import InvalidPoint
 from eigenkms.crypto.hashing import Rng, be64, keccak256
 from eigenkms.errors import RemoteProtocolError, VerificationError
 from eigenkms.protocols.records.evidence import Evidence, Fault
-from eigenkms.protocols.wire.codec import MalformedError
-from eigenkms.protocols.wire.dealing import BadDealingError, UnboundBytesError, read_body
-from eigenkms.protocols.wire.dealing_header import DealingHeader, decode_header
-from eigenkms.protocols.wire.dealing_terms import DealingTerms
-from eigenkms.protocols.wire.frames import Frame, FrameKind
-from eigenkms.protocols.wire.key_directory import BadKeyError, KeyDirectory, check_key_frame
-from eigenkms.protocols.wire.messages import (
+from eigenkms.wire.codec import MalformedError
+from eigenkms.wire.dealing import BadDealingError, UnboundBytesError, read_body
+from eigenkms.wire.dealing_header import DealingHeader, decode_header
+from eigenkms.wire.dealing_terms import DealingTerms
+from eigenkms.wire.frames import Frame, FrameKind
+from eigenkms.wire.key_directory import BadKeyError, KeyDirectory, check_key_frame
+from eigenkms.wire.messages import (
     GENESIS,
     Proposal,
     commitments_digest,
@@ -32,9 +32,9 @@ from eigenkms.protocols.wire.messages import (
     slot_of,
     source_of,
 )
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.transcript import Transcript, check_self_consistent, decode_transcript
-from eigenkms.protocols.wire.votes import BadCertificateError, Certificate, check_certificate, vote_digest
+from eigenkms.wire.session import Session
+from eigenkms.wire.transcript import Transcript, check_self_consistent, decode_transcript
+from eigenkms.wire.votes import BadCertificateError, Certificate, check_certificate, vote_digest
 
 
 def proves(evidence: Evidence, session: Session) -> bool:

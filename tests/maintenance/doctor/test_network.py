@@ -15,8 +15,8 @@ from eigenkms.maintenance.doctor.checks import Finding, Verdict
 from eigenkms.maintenance.doctor.context import CheckContext, PeerStatus
 from eigenkms.p2p.identity import PeerKey, parse_address
 from eigenkms.p2p.operator_socket import parse_socket
-from eigenkms.protocols.wire.dial_back import ReachAnswer
 from eigenkms.types import DialOutcome, OperatorAddress
+from eigenkms.wire.dial_back import ReachAnswer
 from tests.support.black_holes import black_holes
 from tests.support.fake_network import FakeNetwork, block_at
 from tests.support.hosts import patient_host
@@ -147,7 +147,7 @@ async def test_without_operators_the_chain_alone_tells(case: CheckContext) -> No
 
 async def test_an_operator_that_talks_nonsense_is_silent(network: FakeNetwork, case: CheckContext) -> None:
     """It is named with what was wrong; the others are asked all the same."""
-    from eigenkms.protocols.wire import rpc_methods
+    from eigenkms.wire import rpc_methods
     from tests.support.fake_network import ANYWHERE
 
     async def nonsense(_request: object) -> bytes:
@@ -217,7 +217,7 @@ async def test_a_single_rpc_is_not_to_be_replaced_by_another(case: CheckContext,
 @pytest.mark.parametrize("time", ["1" + "0" * 400, "true", '"noon"', "null", str(2**60)])
 async def test_a_time_that_is_none_is_left_out(network: FakeNetwork, case: CheckContext, time: str) -> None:
     """An operator that says nonsense of its clock answers otherwise, and its clock is not compared."""
-    from eigenkms.protocols.wire import rpc_methods
+    from eigenkms.wire import rpc_methods
     from tests.support.fake_network import ANYWHERE
 
     async def nonsense(_request: object) -> bytes:

@@ -26,15 +26,15 @@ from eigenkms.protocols.ceremony.forgeries import MAX_FORGERIES
 from eigenkms.protocols.ceremony.holdings import NOT_OPENED
 from eigenkms.protocols.ceremony.participant import SessionEffect
 from eigenkms.protocols.records.evidence_bundle import check_bundle, decode_bundle
-from eigenkms.protocols.wire.client_rpc import EvidencePage
-from eigenkms.protocols.wire.dealing import DealingRow
-from eigenkms.protocols.wire.frames import Frame, FrameKind, verify_frames
-from eigenkms.protocols.wire.messages import slot_of, vote_body
-from eigenkms.protocols.wire.rpc_methods import VersionHead
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.votes import Phase
 from eigenkms.storage.store import Record, Store
 from eigenkms.types import BlockRef, OperatorAddress
+from eigenkms.wire.client_rpc import EvidencePage
+from eigenkms.wire.dealing import DealingRow
+from eigenkms.wire.frames import Frame, FrameKind, verify_frames
+from eigenkms.wire.messages import slot_of, vote_body
+from eigenkms.wire.rpc_methods import VersionHead
+from eigenkms.wire.session import Session
+from eigenkms.wire.votes import Phase
 from tests.node.engines import Room, Seat, check_journaled, hold, refused, seat, seated, seated_cast, see
 from tests.protocols.support import Cast, cast
 from tests.support.evidence_cases import equivocation

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from eigenkms.protocols.wire.rpc_methods import VersionHead
-from eigenkms.protocols.wire.session import Session
 from eigenkms.storage.store import Record, Store
 from eigenkms.types import OperatorAddress, SessionId
+from eigenkms.wire.rpc_methods import VersionHead
+from eigenkms.wire.session import Session
 from tests.node.engines import Seat, alive, seated_cast, see
 from tests.protocols.support import Cast
 from tests.support.nodes import open_store

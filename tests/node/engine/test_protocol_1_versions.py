@@ -14,13 +14,13 @@ from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.shamir import Polynomial
 from eigenkms.errors import StorageError
 from eigenkms.node.key_versions import Versions
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.protocols.wire.frames import FrameKind
-from eigenkms.protocols.wire.messages import SourceRef, read_dealing, ref_of
-from eigenkms.protocols.wire.rpc_methods import VersionHead, check_head
-from eigenkms.protocols.wire.session import Session, encode_session
 from eigenkms.storage.store import Record, Store, VersionRow
 from eigenkms.types import OperatorAddress, SessionId
+from eigenkms.wire.certified_transcript import CertifiedTranscript
+from eigenkms.wire.frames import FrameKind
+from eigenkms.wire.messages import SourceRef, read_dealing, ref_of
+from eigenkms.wire.rpc_methods import VersionHead, check_head
+from eigenkms.wire.session import Session, encode_session
 from tests.node.engines import Seat, alive, hold, seated_cast, see
 from tests.protocols.rooms import KeyVersion, certify, version_of
 from tests.protocols.support import Cast, secret_of

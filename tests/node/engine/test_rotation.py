@@ -14,15 +14,15 @@ from eigenkms.errors import StorageError
 from eigenkms.node.key_versions import Versions
 from eigenkms.protocols.ceremony.ceremony import Ceremony
 from eigenkms.protocols.ceremony.genesis import GenesisSharingPhase
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.protocols.wire.frames import FrameKind
-from eigenkms.protocols.wire.messages import SourceRef, ref_of
-from eigenkms.protocols.wire.rpc_methods import VersionHead
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.transcript import Transcript
-from eigenkms.protocols.wire.votes import Phase
 from eigenkms.storage.store import Store, VersionRow
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.certified_transcript import CertifiedTranscript
+from eigenkms.wire.frames import FrameKind
+from eigenkms.wire.messages import SourceRef, ref_of
+from eigenkms.wire.rpc_methods import VersionHead
+from eigenkms.wire.session import Session
+from eigenkms.wire.transcript import Transcript
+from eigenkms.wire.votes import Phase
 from tests.node.engines import Seat, alive, check_journaled, hold, refused, seat, seated_cast, see
 from tests.protocols.parts import base_versions_of
 from tests.protocols.rooms import KeyVersion, certify, operator_of, version_of

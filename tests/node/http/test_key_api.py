@@ -27,8 +27,8 @@ from eigenkms.errors import ChainError
 from eigenkms.node.http import errors
 from eigenkms.node.http.limits import ClientLimits
 from eigenkms.p2p.listening.listener import raise_file_limit
-from eigenkms.protocols.wire.authorisation import Refusal, Scope
 from eigenkms.types import AppId
+from eigenkms.wire.authorisation import Refusal, Scope
 from tests.authorisation.test_pipeline import APPLICATION, CREATOR_KEY, Clock, Register
 from tests.node.http.support import (
     PATIENT,

@@ -19,8 +19,8 @@ from eigenkms.node.http.requests import (
     read_secrets_request,
     read_sign_request,
 )
-from eigenkms.protocols.wire.authorisation import Authorisation
 from eigenkms.types import AppId
+from eigenkms.wire.authorisation import Authorisation
 from tests.node.http.support import ReferenceClient, b64, pem_of, rsa_private
 
 CLIENT = ReferenceClient(extra_data=b"extra")

@@ -17,11 +17,11 @@ from eigenkms.node.monitor.canary import AGAIN_SECONDS, BURST, RATE, Canary, Can
 from eigenkms.p2p.errors import RpcRefusal
 from eigenkms.p2p.host import Request
 from eigenkms.p2p.identity import PeerId, PeerKey
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.canary_request import CanaryRequest, decode_canary_request
-from eigenkms.protocols.wire.codec import MalformedError, encode
 from eigenkms.rate_limiter import RateLimiter
 from eigenkms.types import ClusterId
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.canary_request import CanaryRequest, decode_canary_request
+from eigenkms.wire.codec import MalformedError, encode
 from tests.node.test_app import _all_is_heard, neighbours_known, running, said
 from tests.support.fake_network import CLUSTER, FakeNetwork, Operator, operator_host
 from tests.support.local_node import LocalNode

@@ -13,9 +13,9 @@ from eigenkms.attestation.interface import AttestationRefusedError
 from eigenkms.authorisation.pipeline import Authoriser, KeyRequest
 from eigenkms.errors import ChainError
 from eigenkms.node.monitor.log_bounds import LINES, PERIOD_SECONDS, REACHED, bounded_lines
-from eigenkms.protocols.wire.authorisation import Authorisation
 from eigenkms.storage.replay_cache import ReplayCache
 from eigenkms.types import AppId, OperatorAddress
+from eigenkms.wire.authorisation import Authorisation
 from tests.support.fake_network import CLUSTER
 
 FLOOD = 2_000

@@ -15,7 +15,7 @@ from eigenkms.p2p.identity import PeerKey
 from eigenkms.p2p.types import Request
 from eigenkms.protocols.ceremony.holdings import NOT_OPENED
 from eigenkms.protocols.ceremony.session_observer import FAILED
-from eigenkms.protocols.wire import rpc_methods
+from eigenkms.wire import rpc_methods
 from tests.support.doc_pages import ROOT
 from tests.support.fake_network import FakeNetwork
 from tests.support.nodes import a_node, keep_version

@@ -22,8 +22,11 @@ from eigenkms.p2p.host import GOSSIP
 from eigenkms.p2p.identity import PeerId, PeerKey
 from eigenkms.protocols.ceremony.effects import ReportFault
 from eigenkms.protocols.ceremony.participant import SessionEffect
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.client_rpc import (
+from eigenkms.public_status import PublicStatus
+from eigenkms.rate_limiter import Pace
+from eigenkms.types import AppId, ClusterId, OperatorAddress, SessionId
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.client_rpc import (
     PartialRequest,
     build_statement,
     decode_evidence_page,
@@ -33,12 +36,9 @@ from eigenkms.protocols.wire.client_rpc import (
     open_partial,
     read_statement,
 )
-from eigenkms.protocols.wire.frames import NO_SESSION, Frame, FrameKind, build_frame
-from eigenkms.protocols.wire.messages import sync_body
-from eigenkms.protocols.wire.rpc_methods import VersionHead, check_head, decode_head
-from eigenkms.public_status import PublicStatus
-from eigenkms.rate_limiter import Pace
-from eigenkms.types import AppId, ClusterId, OperatorAddress, SessionId
+from eigenkms.wire.frames import NO_SESSION, Frame, FrameKind, build_frame
+from eigenkms.wire.messages import sync_body
+from eigenkms.wire.rpc_methods import VersionHead, check_head, decode_head
 from tests.support.evidence_cases import equivocation
 from tests.support.fake_network import ANYWHERE, CLUSTER, FakeNetwork, network_client
 from tests.support.hosts import patient_host

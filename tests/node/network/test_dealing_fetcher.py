@@ -12,10 +12,10 @@ from eigenkms.node.engine.step_runner import WantedDealings
 from eigenkms.node.network.dealing_fetcher import FREE_PLACES, HEDGE_SECONDS, DealingFetcher
 from eigenkms.node.network.operator_network import OperatorNetwork
 from eigenkms.p2p.identity import PeerId, PeerKey
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.frames import Frame, FrameKind
-from eigenkms.protocols.wire.messages import sync_body
 from eigenkms.types import OperatorAddress
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.frames import Frame, FrameKind
+from eigenkms.wire.messages import sync_body
 from tests.protocols.support import CLUSTER, cast
 from tests.support.nodes import Nowhere
 from tests.support.waiting import pass_time

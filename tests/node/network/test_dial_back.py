@@ -14,10 +14,10 @@ from eigenkms.node.network import dial_back
 from eigenkms.p2p.dialing import resolver
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerId, PeerKey, parse_transport
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.dial_back import VALID_MS, ReachAnswer, build_reach_request, decode_reach_answer
-from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
 from eigenkms.types import ClusterId, DialOutcome, OperatorAddress
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.dial_back import VALID_MS, ReachAnswer, build_reach_request, decode_reach_answer
+from eigenkms.wire.frames import Frame, FrameKind, build_frame
 from tests.support.fake_network import ANYWHERE, CLUSTER, FakeNetwork
 from tests.support.hosts import patient_host
 from tests.support.local_node import LocalNode
@@ -263,7 +263,7 @@ async def test_a_socket_that_is_no_address_is_said_to_be_none(network: FakeNetwo
 @pytest.mark.parametrize("answer", [b"", b"\x92\xa1a\xa1b", b"\x91\xa1a"])
 def test_a_malformed_answer_is_refused(answer: bytes) -> None:
     """Whatever a peer says to be an outcome."""
-    from eigenkms.protocols.wire.codec import MalformedError
+    from eigenkms.wire.codec import MalformedError
 
     with pytest.raises(MalformedError):
         decode_reach_answer(answer)

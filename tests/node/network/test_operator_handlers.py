@@ -15,12 +15,12 @@ from eigenkms.node.network.operator_handlers import OperatorHandlers
 from eigenkms.p2p.errors import CallRefusedError, RpcRefusal
 from eigenkms.p2p.identity import PeerId, PeerKey
 from eigenkms.p2p.types import Request
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.dealing_header import decode_header
-from eigenkms.protocols.wire.frames import decode_frame
-from eigenkms.protocols.wire.rpc_methods import decode_frames
 from eigenkms.storage.store import Record
 from eigenkms.types import OperatorAddress
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.dealing_header import decode_header
+from eigenkms.wire.frames import decode_frame
+from eigenkms.wire.rpc_methods import decode_frames
 from tests.node.town import Town
 from tests.support.fake_network import CLUSTER
 from tests.support.hosts import patient_host

@@ -11,9 +11,9 @@ from eigenkms.node.network.peer_book import PeerBook
 from eigenkms.p2p.host import Host, PeerUnreachable, open_host
 from eigenkms.p2p.identity import PeerKey
 from eigenkms.p2p.limits import Limits
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.frames import FrameKind, build_frame
 from eigenkms.types import SessionId
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.frames import FrameKind, build_frame
 from tests.support.black_holes import black_holes
 from tests.support.fake_network import ANYWHERE, CLUSTER, FakeNetwork, Operator, make_network
 from tests.support.waiting import PATIENCE, eventually, pass_time

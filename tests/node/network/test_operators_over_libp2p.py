@@ -15,9 +15,9 @@ from eigenkms.protocols.ceremony.effects import ReportFault
 from eigenkms.protocols.ceremony.participant import SessionEffect
 from eigenkms.protocols.records.evidence import Evidence, Fault
 from eigenkms.protocols.records.evidence_bundle import Bundle, check_bundle, decode_bundle
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame, decode_frame
-from eigenkms.protocols.wire.session import Session
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.frames import Frame, FrameKind, build_frame, decode_frame
+from eigenkms.wire.session import Session
 from tests.node.town import Station, Town, kill_at
 from tests.protocols.support import secret_of
 from tests.support.nodes import open_store

@@ -10,8 +10,9 @@ from eigenkms.errors import RemoteProtocolError
 from eigenkms.node.network.peer_book import FUTURE_MS, PeerBook
 from eigenkms.p2p.dialing.dialer import read_addresses
 from eigenkms.p2p.identity import PeerKey
-from eigenkms.protocols.wire.codec import MalformedError
-from eigenkms.protocols.wire.frames import (
+from eigenkms.types import ClusterId, SessionId
+from eigenkms.wire.codec import MalformedError
+from eigenkms.wire.frames import (
     BadSignatureError,
     Frame,
     FrameKind,
@@ -19,8 +20,7 @@ from eigenkms.protocols.wire.frames import (
     build_frame,
     verify_frame,
 )
-from eigenkms.protocols.wire.peer_record import build_peer_record
-from eigenkms.types import ClusterId, SessionId
+from eigenkms.wire.peer_record import build_peer_record
 from tests.support.fake_network import CLUSTER, FakeNetwork, Operator, make_network
 
 HERE, THERE, ELSEWHERE, NEAR = (f"/ip4/127.0.0.1/tcp/{port}" for port in range(9001, 9005))

@@ -21,7 +21,7 @@ from eigenkms.node.network.ping import (
 from eigenkms.p2p.errors import CallRefusedError, CallTimeout
 from eigenkms.p2p.host import Request
 from eigenkms.p2p.identity import PeerId
-from eigenkms.protocols.wire import rpc_methods
+from eigenkms.wire import rpc_methods
 from tests.support.fake_network import ANYWHERE, CLUSTER, FakeNetwork
 from tests.support.hosts import patient_host
 from tests.support.log_events import events

@@ -20,10 +20,10 @@ from eigenkms.node.network.signature_checks import Caller, SignatureChecks
 from eigenkms.p2p.errors import CallRefusedError, RpcRefusal
 from eigenkms.p2p.host import Host
 from eigenkms.p2p.identity import PeerId, PeerKey
-from eigenkms.protocols.wire import rpc_methods
-from eigenkms.protocols.wire.client_rpc import encode_info_request
-from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame
-from eigenkms.protocols.wire.messages import sync_body
+from eigenkms.wire import rpc_methods
+from eigenkms.wire.client_rpc import encode_info_request
+from eigenkms.wire.frames import Frame, FrameKind, build_frame
+from eigenkms.wire.messages import sync_body
 from tests.support.fake_network import ANYWHERE, CLUSTER, FakeNetwork
 from tests.support.hosts import patient_host
 from tests.support.local_node import LocalNode

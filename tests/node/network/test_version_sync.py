@@ -9,10 +9,10 @@ from eigenkms.node.key_versions import HeldVersion
 from eigenkms.node.network.head_verifier import HeadVerifier
 from eigenkms.node.network.version_sync import VersionSync
 from eigenkms.p2p.identity import PeerId, PeerKey
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.protocols.wire.rpc_methods import VersionHead, encode_head
-from eigenkms.protocols.wire.transcript import Transcript
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.certified_transcript import CertifiedTranscript
+from eigenkms.wire.rpc_methods import VersionHead, encode_head
+from eigenkms.wire.transcript import Transcript
 from tests.protocols.rooms import certify, version_of
 from tests.protocols.support import Cast, cast
 from tests.support.fake_network import CLUSTER, FakeChain

@@ -15,12 +15,12 @@ from eigenkms.protocols.ceremony.dealing_pool import DealingStage
 from eigenkms.protocols.ceremony.effects import JournalRecord
 from eigenkms.protocols.ceremony.session_state import PAST
 from eigenkms.protocols.ceremony.sharing import SharingPhase
-from eigenkms.protocols.wire.dealing_header import decode_header
-from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame
-from eigenkms.protocols.wire.messages import Proposal, read_dealing, read_view_change, read_vote, slot_of
-from eigenkms.protocols.wire.transcript import decode_transcript
-from eigenkms.protocols.wire.votes import Certificate, Phase, decode_certificate
 from eigenkms.types import SessionId
+from eigenkms.wire.dealing_header import decode_header
+from eigenkms.wire.frames import Frame, FrameKind, decode_frame
+from eigenkms.wire.messages import Proposal, read_dealing, read_view_change, read_vote, slot_of
+from eigenkms.wire.transcript import decode_transcript
+from eigenkms.wire.votes import Certificate, Phase, decode_certificate
 from tests.sim.exhaustive.life import Life
 
 Fingerprint: TypeAlias = tuple[Any, ...]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from itertools import pairwise
 
-from eigenkms.protocols.wire.votes import Phase
+from eigenkms.wire.votes import Phase
 from tests.sim.exhaustive.scene import Scene
 from tests.sim.exhaustive.table import Ballot, State
 

@@ -27,14 +27,14 @@ from eigenkms.protocols.ceremony.holdings import KnownVersion
 from eigenkms.protocols.ceremony.jobs import CheckJob, CheckResult, DealJob, Job, OpenJob, Result
 from eigenkms.protocols.ceremony.participant import Participant, SessionEffect
 from eigenkms.protocols.ceremony.proposals import Decision
-from eigenkms.protocols.wire.dealing import DealingRow
-from eigenkms.protocols.wire.dealing_header import DealingHeader
-from eigenkms.protocols.wire.frames import Frame, FrameKind
-from eigenkms.protocols.wire.messages import Proposal, slot_of
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.transcript import ListedKey, Transcript
-from eigenkms.protocols.wire.votes import Certificate
 from eigenkms.types import OperatorSet, SessionId
+from eigenkms.wire.dealing import DealingRow
+from eigenkms.wire.dealing_header import DealingHeader
+from eigenkms.wire.frames import Frame, FrameKind
+from eigenkms.wire.messages import Proposal, slot_of
+from eigenkms.wire.session import Session
+from eigenkms.wire.transcript import ListedKey, Transcript
+from eigenkms.wire.votes import Certificate
 from tests.protocols.rooms import GRACE, Disk, KeyRow
 from tests.sim.exhaustive.scene import Scene
 from tests.support.randomness import counter_rng

@@ -7,8 +7,8 @@ certificates of the same votes' content are the same here; the signers that a mo
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from eigenkms.protocols.wire.frames import Frame
-from eigenkms.protocols.wire.votes import Phase
+from eigenkms.wire.frames import Frame
+from eigenkms.wire.votes import Phase
 from tests.protocols.support import CrashError
 from tests.sim.exhaustive.life import Life
 from tests.sim.exhaustive.scene import Scene

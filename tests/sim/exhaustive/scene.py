@@ -14,10 +14,11 @@ from eigenkms.crypto.feldman import combine_commitments
 from eigenkms.crypto.scalars import SecretScalar, coordinate, coordinates, lagrange_at_zero
 from eigenkms.crypto.shamir import Polynomial, combine_shares
 from eigenkms.protocols.ceremony.jobs import DealJob, DealResult, OpenJob, OpenResult, run_job
-from eigenkms.protocols.wire.dealing import DealingRow, build_dealing, encode_body, read_body, row_of
-from eigenkms.protocols.wire.dealing_header import DealingHeader
-from eigenkms.protocols.wire.frames import Frame, FrameKind
-from eigenkms.protocols.wire.messages import (
+from eigenkms.types import SessionId
+from eigenkms.wire.dealing import DealingRow, build_dealing, encode_body, read_body, row_of
+from eigenkms.wire.dealing_header import DealingHeader
+from eigenkms.wire.frames import Frame, FrameKind
+from eigenkms.wire.messages import (
     certificate_body,
     dealing_body,
     proposal_body,
@@ -26,10 +27,9 @@ from eigenkms.protocols.wire.messages import (
     view_change_body,
     vote_body,
 )
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.transcript import ListedKey, Transcript
-from eigenkms.protocols.wire.votes import Certificate, Phase, vote_digest
-from eigenkms.types import SessionId
+from eigenkms.wire.session import Session
+from eigenkms.wire.transcript import ListedKey, Transcript
+from eigenkms.wire.votes import Certificate, Phase, vote_digest
 from tests.protocols.rooms import certify, encryption_key, key_frame, version_of
 from tests.protocols.support import cast
 from tests.support.randomness import counter_rng

@@ -9,10 +9,10 @@ from functools import cached_property
 from itertools import permutations
 from typing import TypeAlias
 
-from eigenkms.protocols.wire.dealing_header import decode_header
-from eigenkms.protocols.wire.frames import Frame, FrameKind
-from eigenkms.protocols.wire.messages import read_dealing, read_view_change, read_vote
-from eigenkms.protocols.wire.votes import Phase
+from eigenkms.wire.dealing_header import decode_header
+from eigenkms.wire.frames import Frame, FrameKind
+from eigenkms.wire.messages import read_dealing, read_view_change, read_vote
+from eigenkms.wire.votes import Phase
 from tests.sim.exhaustive.fingerprint import Fingerprint, fingerprint
 from tests.sim.exhaustive.life import Life
 from tests.sim.exhaustive.moves import Crash, Move, Torn, Whole, carry_out

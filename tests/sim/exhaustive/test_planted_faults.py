@@ -11,8 +11,8 @@ from eigenkms.protocols.ceremony.ceremony import Ceremony
 from eigenkms.protocols.ceremony.effects import JournalRecord
 from eigenkms.protocols.ceremony.participant import Participant
 from eigenkms.protocols.ceremony.sharing import SharingPhase
-from eigenkms.protocols.wire.messages import GENESIS, SourceRef, ref_of
 from eigenkms.types import OperatorSet
+from eigenkms.wire.messages import GENESIS, SourceRef, ref_of
 from tests.sim.exhaustive.calm import find_stuck
 from tests.sim.exhaustive.laws import LawBrokenError
 from tests.sim.exhaustive.scene import Scene

@@ -24,9 +24,9 @@ from time import process_time
 from typing import NamedTuple, TypeAlias
 
 from eigenkms.protocols.ceremony.base_versions import BaseVersions
-from eigenkms.protocols.wire.messages import SourceRef
-from eigenkms.protocols.wire.votes import Phase
 from eigenkms.types import OperatorAddress
+from eigenkms.wire.messages import SourceRef
+from eigenkms.wire.votes import Phase
 from tests.sim.exhaustive.fingerprint import fingerprint
 from tests.sim.exhaustive.laws import LawBrokenError, Situation, broken_law
 from tests.sim.exhaustive.life import Life

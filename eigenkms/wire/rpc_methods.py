@@ -10,7 +10,7 @@ Clients: docs/protocol.md. Operators:
 | ``row`` | name of a dealing32 | ``[header, row encoding]``, the row that of the operator which asks |
 | ``head`` | empty | ``[transcript, certificate, proof or nil]`` of the highest version that is certified or prepared |
 | ``ping`` | empty | empty |
-| ``canary`` | ``protocols.wire.canary_request`` | partial signature |
+| ``canary`` | ``wire.canary_request`` | partial signature |
 
 What a body, a row or a head must be follows from names and signatures, so none of them is signed by the operator that serves it.
 """
@@ -20,28 +20,28 @@ from typing import Final
 
 from eigenkms.crypto.pvss import encoded_size
 from eigenkms.errors import VerificationError
-from eigenkms.protocols.wire.codec import MAX_FRAME_BYTES, Fields, MalformedError, decode, encode
-from eigenkms.protocols.wire.dealing import DealingRow
-from eigenkms.protocols.wire.dealing_header import MAX_HEADER_BYTES
-from eigenkms.protocols.wire.frames import Frame
-from eigenkms.protocols.wire.hash_tree import HASH_SIZE
-from eigenkms.protocols.wire.messages import GENESIS_SOURCE
-from eigenkms.protocols.wire.session import MAX_OPERATORS
-from eigenkms.protocols.wire.settlement_proof import (
+from eigenkms.types import ClusterId
+from eigenkms.wire.codec import MAX_FRAME_BYTES, Fields, MalformedError, decode, encode
+from eigenkms.wire.dealing import DealingRow
+from eigenkms.wire.dealing_header import MAX_HEADER_BYTES
+from eigenkms.wire.frames import Frame
+from eigenkms.wire.hash_tree import HASH_SIZE
+from eigenkms.wire.messages import GENESIS_SOURCE
+from eigenkms.wire.session import MAX_OPERATORS
+from eigenkms.wire.settlement_proof import (
     MAX_PROOF_BYTES,
     SettlementProof,
     check_settled,
     decode_settlement_proof,
 )
-from eigenkms.protocols.wire.transcript import Transcript, check_self_consistent, decode_transcript
-from eigenkms.protocols.wire.votes import (
+from eigenkms.wire.transcript import Transcript, check_self_consistent, decode_transcript
+from eigenkms.wire.votes import (
     MAX_CERTIFICATE_BYTES,
     BadCertificateError,
     Certificate,
     Phase,
     decode_certificate,
 )
-from eigenkms.types import ClusterId
 
 CLIENT_PROTOCOL: Final = "/eigenkms/client/1"
 """Open to everybody: ``info``, ``partial``, ``status``, ``evidence``, ``hello``, ``reach``."""

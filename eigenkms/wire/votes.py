@@ -13,9 +13,9 @@ from functools import cached_property
 from eigenkms.crypto import bn254
 from eigenkms.crypto.hashing import be32, keccak256
 from eigenkms.errors import VerificationError
-from eigenkms.protocols.wire.codec import Fields, MalformedError, decode, encode
-from eigenkms.protocols.wire.session import Session
 from eigenkms.types import OperatorAddress, OperatorSet, SessionId
+from eigenkms.wire.codec import Fields, MalformedError, decode, encode
+from eigenkms.wire.session import Session
 
 MAX_CERTIFICATE_BYTES = 512
 VOID_HASH = bytes(32)

@@ -23,12 +23,12 @@ from eigenkms.crypto.app_ids import canonical
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.ibe_identities import Identity, identity_of
 from eigenkms.errors import InputError
-from eigenkms.protocols.wire.certified_transcript import CertifiedTranscript
-from eigenkms.protocols.wire.codec import Fields, MalformedError, decode, encode
-from eigenkms.protocols.wire.frames import Frame, FrameKind, build_frame, decode_frame
-from eigenkms.protocols.wire.transcript import Transcript, decode_transcript
-from eigenkms.protocols.wire.votes import decode_certificate
 from eigenkms.types import AppId, ClusterId, ExactAppId, OperatorAddress
+from eigenkms.wire.certified_transcript import CertifiedTranscript
+from eigenkms.wire.codec import Fields, MalformedError, decode, encode
+from eigenkms.wire.frames import Frame, FrameKind, build_frame, decode_frame
+from eigenkms.wire.transcript import Transcript, decode_transcript
+from eigenkms.wire.votes import decode_certificate
 
 REQUEST_VERSION = 1
 MIN_APP_ID_BYTES = 5

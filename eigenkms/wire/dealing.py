@@ -37,10 +37,10 @@ from eigenkms.crypto.pvss import (
 from eigenkms.crypto.pvss.dealing import ROW_SIZE
 from eigenkms.crypto.pvss.parameters import SHARE_SIZE
 from eigenkms.errors import RemoteProtocolError
-from eigenkms.protocols.wire.dealing_header import DealingHeader
-from eigenkms.protocols.wire.hash_tree import HASH_SIZE, path_length, root_from_path, tree_path, tree_root
-from eigenkms.protocols.wire.session import ZERO32
 from eigenkms.types import ClusterId
+from eigenkms.wire.dealing_header import DealingHeader
+from eigenkms.wire.hash_tree import HASH_SIZE, path_length, root_from_path, tree_path, tree_root
+from eigenkms.wire.session import ZERO32
 
 RANDOMNESS_SIZE = SHARE_SIZE - ROW_SIZE
 

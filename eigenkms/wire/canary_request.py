@@ -7,8 +7,8 @@ of that nonce. It is no application's identity, whatever the nonce: operators an
 from dataclasses import dataclass
 
 from eigenkms.crypto.ibe_identities import Identity, canary_identity
-from eigenkms.protocols.wire.codec import Fields, MalformedError, decode, encode
 from eigenkms.types import ClusterId
+from eigenkms.wire.codec import Fields, MalformedError, decode, encode
 
 VERSION = 1
 

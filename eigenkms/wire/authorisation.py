@@ -9,8 +9,8 @@ import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 
-from eigenkms.protocols.wire.codec import Fields, MalformedError, decode, encode
 from eigenkms.types import AppId, ClusterId, OperatorAddress
+from eigenkms.wire.codec import Fields, MalformedError, decode, encode
 
 MAX_METHOD_CHARACTERS = 32
 MAX_EVIDENCE_BYTES = 60 * 1024

@@ -18,9 +18,9 @@ from eigenkms.crypto.backends.interface import BLS_G1_SIZE
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.scalars import coordinate, threshold
 from eigenkms.errors import VerificationError
-from eigenkms.protocols.wire.codec import Fields, MalformedError, decode, encode
-from eigenkms.protocols.wire.session import MAX_OPERATORS, MAX_THRESHOLD, decode_recipients, encode_recipients
 from eigenkms.types import BlockRef, ClusterId, OperatorAddress, OperatorSet, SessionId, Version
+from eigenkms.wire.codec import Fields, MalformedError, decode, encode
+from eigenkms.wire.session import MAX_OPERATORS, MAX_THRESHOLD, decode_recipients, encode_recipients
 
 TRANSCRIPT_VERSION = 1
 VERSION_WITH_KEYS = 2

@@ -11,12 +11,12 @@ from functools import cached_property
 from typing import TypeAlias
 
 from eigenkms.crypto import pvss
-from eigenkms.protocols.wire.dealing import BadDealingError, claim_of
-from eigenkms.protocols.wire.dealing_header import DealingHeader
-from eigenkms.protocols.wire.messages import SourceRef, ref_of
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.transcript import ListedKey, Transcript
 from eigenkms.types import OperatorAddress, to_hex
+from eigenkms.wire.dealing import BadDealingError, claim_of
+from eigenkms.wire.dealing_header import DealingHeader
+from eigenkms.wire.messages import SourceRef, ref_of
+from eigenkms.wire.session import Session
+from eigenkms.wire.transcript import ListedKey, Transcript
 
 KeyReader: TypeAlias = Callable[[bytes], tuple[OperatorAddress, ListedKey]]
 """Whose key an encoded KEY frame publishes; ``RemoteProtocolError`` if it does not verify (``KeyDirectory.read``)."""

@@ -18,8 +18,8 @@ from typing import Any, TypeAlias
 from eigenkms.crypto import bn254
 from eigenkms.crypto.hashing import Rng, keccak256
 from eigenkms.errors import RemoteProtocolError
-from eigenkms.protocols.wire.codec import MAX_FRAME_BYTES, Fields, MalformedError, decode, encode
 from eigenkms.types import ClusterId, OperatorAddress, OperatorSet, SessionId, to_hex
+from eigenkms.wire.codec import MAX_FRAME_BYTES, Fields, MalformedError, decode, encode
 
 PROTOCOL = 2
 """The protocol's version, which stands in the frames of sessions."""
@@ -125,7 +125,7 @@ class Frame:
 
     @cached_property
     def readings(self) -> dict[str, Any]:
-        """What the body was read as, by the name of the reader: a body is read once (protocols/wire/messages)."""
+        """What the body was read as, by the name of the reader: a body is read once (wire/messages)."""
         return {}
 
     @cached_property

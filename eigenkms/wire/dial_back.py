@@ -10,9 +10,9 @@ A request is good for ``VALID_MS`` around the recipient's time, and once: its ti
 from dataclasses import dataclass
 
 from eigenkms.crypto import bn254
-from eigenkms.protocols.wire.codec import Fields, MalformedError, decode, encode
-from eigenkms.protocols.wire.frames import NO_SESSION, Frame, FrameKind, WrongScopeError, build_frame
 from eigenkms.types import ClusterId, DialOutcome, OperatorAddress
+from eigenkms.wire.codec import Fields, MalformedError, decode, encode
+from eigenkms.wire.frames import NO_SESSION, Frame, FrameKind, WrongScopeError, build_frame
 
 VALID_MS = 5 * 60 * 1000
 MAX_ADDRESS_CHARACTERS = 1024

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eigenkms.crypto import bn254
-from eigenkms.protocols.wire.codec import Fields, MalformedError
-from eigenkms.protocols.wire.frames import NO_SESSION, Frame, FrameKind, build_frame
 from eigenkms.types import ClusterId, OperatorAddress
+from eigenkms.wire.codec import Fields, MalformedError
+from eigenkms.wire.frames import NO_SESSION, Frame, FrameKind, build_frame
 
 MIN_PEER_ID_BYTES, MAX_PEER_ID_BYTES = 2, 64
 MAX_ADDRESSES = 8

@@ -5,12 +5,12 @@ from collections.abc import Collection, Iterable
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.pvss import InvalidEncryptionKey, KeySlot, check_possession
 from eigenkms.errors import RemoteProtocolError
-from eigenkms.protocols.wire.codec import MalformedError
-from eigenkms.protocols.wire.frames import Frame, FrameKind, decode_frame, verify_frame
-from eigenkms.protocols.wire.messages import read_key
-from eigenkms.protocols.wire.session import Session
-from eigenkms.protocols.wire.transcript import ListedKey
 from eigenkms.types import OperatorAddress, OperatorSet, to_hex
+from eigenkms.wire.codec import MalformedError
+from eigenkms.wire.frames import Frame, FrameKind, decode_frame, verify_frame
+from eigenkms.wire.messages import read_key
+from eigenkms.wire.session import Session
+from eigenkms.wire.transcript import ListedKey
 
 MAX_READ = 1024
 """Frames of which it is remembered whether they are good; beyond, they are verified anew."""

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from eigenkms.errors import VerificationError
-from eigenkms.protocols.wire.transcript import Transcript, check_self_consistent
-from eigenkms.protocols.wire.votes import BadCertificateError, Certificate, Phase
 from eigenkms.types import ClusterId
+from eigenkms.wire.transcript import Transcript, check_self_consistent
+from eigenkms.wire.votes import BadCertificateError, Certificate, Phase
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,11 @@ from typing import Any, TypeVar
 from eigenkms.crypto.backends.interface import BLS_G1_SIZE
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.pvss.encryption_key import POSSESSION_SIZE
-from eigenkms.protocols.wire.codec import Fields, MalformedError
-from eigenkms.protocols.wire.frames import Frame, FrameKind, Slot
-from eigenkms.protocols.wire.session import MAX_OPERATORS, ZERO32
-from eigenkms.protocols.wire.transcript import Transcript
-from eigenkms.protocols.wire.votes import MAX_CERTIFICATE_BYTES, Certificate, Phase, decode_certificate
+from eigenkms.wire.codec import Fields, MalformedError
+from eigenkms.wire.frames import Frame, FrameKind, Slot
+from eigenkms.wire.session import MAX_OPERATORS, ZERO32
+from eigenkms.wire.transcript import Transcript
+from eigenkms.wire.votes import MAX_CERTIFICATE_BYTES, Certificate, Phase, decode_certificate
 
 Message = TypeVar("Message")
 

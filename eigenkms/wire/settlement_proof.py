@@ -14,10 +14,10 @@ from functools import cached_property
 from eigenkms.crypto import bn254
 from eigenkms.crypto.hashing import keccak256
 from eigenkms.crypto.scalars import threshold
-from eigenkms.protocols.wire.codec import Fields, decode, encode
-from eigenkms.protocols.wire.transcript import Transcript
-from eigenkms.protocols.wire.votes import BadCertificateError, signers_in
 from eigenkms.types import SessionId
+from eigenkms.wire.codec import Fields, decode, encode
+from eigenkms.wire.transcript import Transcript
+from eigenkms.wire.votes import BadCertificateError, signers_in
 
 MAX_PROOF_BYTES = 512
 

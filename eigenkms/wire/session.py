@@ -11,7 +11,6 @@ from functools import cached_property
 from eigenkms.crypto.hashing import be32, be64, keccak256
 from eigenkms.crypto.scalars import coordinates, threshold
 from eigenkms.errors import InputError
-from eigenkms.protocols.wire.codec import Fields, MalformedError, decode, encode
 from eigenkms.types import (
     BlockRef,
     Cluster,
@@ -22,6 +21,7 @@ from eigenkms.types import (
     SessionId,
     Version,
 )
+from eigenkms.wire.codec import Fields, MalformedError, decode, encode
 
 ZERO32 = bytes(32)
 WINDOWS_PER_INTERVAL = 20

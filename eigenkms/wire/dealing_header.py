@@ -2,7 +2,7 @@
 
 Canonical msgpack ``[2, session32, dealer20, source T|0, source hash|0³², [KEY frame, …], [com_0 … com_{t−1}], [number | nil,
 …], randomness32, rows32, proofs32]``, named by ``keccak256("eigenkms/dealing/2" ‖ bytes)``. The last three fields are digests
-of the body's parts (``eigenkms.protocols.wire.dealing``), so the name stands for the whole dealing.
+of the body's parts (``eigenkms.wire.dealing``), so the name stands for the whole dealing.
 
 The bounds are checked when a header is constructed. So every ``DealingHeader`` decodes from its own encoding.
 Nothing here checks a point, a key frame, or that a header fits a session.
@@ -14,10 +14,10 @@ from typing import Any
 
 from eigenkms.crypto.backends.interface import BLS_G2_SIZE
 from eigenkms.crypto.hashing import keccak256
-from eigenkms.protocols.wire.codec import Fields, MalformedError, decode, encode
-from eigenkms.protocols.wire.hash_tree import HASH_SIZE
-from eigenkms.protocols.wire.session import MAX_OPERATORS, MAX_THRESHOLD, ZERO32
 from eigenkms.types import OperatorAddress, SessionId
+from eigenkms.wire.codec import Fields, MalformedError, decode, encode
+from eigenkms.wire.hash_tree import HASH_SIZE
+from eigenkms.wire.session import MAX_OPERATORS, MAX_THRESHOLD, ZERO32
 
 DEALING_VERSION = 2
 
