@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from eigenkms.applications import AppRelease, ContainerPolicy
@@ -282,6 +283,9 @@ async def test_once_answers_are_slow_all_are_asked(
 
         async def slow() -> None:
             await eventually(lambda: len(shown_to(attester)) == 7 + MARGIN)
+            await (
+                trio.testing.wait_all_blocked()
+            )  # the client waits for the answers, and has set its deadline
             clock.jump(LONG / 8)
 
         nursery.start_soon(slow)

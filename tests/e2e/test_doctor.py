@@ -240,7 +240,7 @@ def test_an_rpc_that_lags_behind(patient: Patient) -> None:
     with _proxy(patient, _shifted(-3600)) as url:
         patient.set(rpc_url=url)
         found = patient.suffers("rpc-head", code=2)
-        assert "use another RPC" in found["next"]
+        assert "wait until the RPC's node is synchronised" in found["next"]
 
 
 def test_rpcs_that_disagree(patient: Patient) -> None:
@@ -272,7 +272,7 @@ def test_an_rpc_with_wrong_times(patient: Patient) -> None:
         patient.set(rpc_url=url)
         found = patient.suffers("clock")
         assert "though 3 operators have this machine's time" in found["says"]
-        assert "use another RPC" in found["next"]
+        assert "check the node of the RPC" in found["next"]
 
 
 def test_an_rpc_that_cannot_pin_a_block(patient: Patient) -> None:
