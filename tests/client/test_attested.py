@@ -284,7 +284,7 @@ async def test_once_answers_are_slow_all_are_asked(
         async def slow() -> None:
             await eventually(lambda: len(shown_to(attester)) == 7 + MARGIN)
             await (
-                trio.testing.wait_all_blocked()
+                trio.testing.wait_all_tasks_blocked()
             )  # the client waits for the answers, and has set its deadline
             clock.jump(LONG / 8)
 
