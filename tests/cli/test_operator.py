@@ -16,8 +16,11 @@ import trio
 from eigenkms.chain import abi, operator_registry, registration
 from eigenkms.chain.rpc import JsonRpc
 from eigenkms.cli.main import run
+from eigenkms.cli.support.socket_options import socket_of_peer
+from eigenkms.config.schema import SETTINGS
+from eigenkms.config.settings import Settings
 from eigenkms.crypto.keystore import ScryptCost
-from eigenkms.errors import StorageError
+from eigenkms.errors import InputError, StorageError
 from eigenkms.keys.keystores import PrivateKey, new_key, public_values, read_metadata
 from eigenkms.maintenance.peer_key import PeerKeyRotation
 from eigenkms.types import to_hex
@@ -432,6 +435,17 @@ def test_an_api_without_tls_is_published_on_a_devnet_or_by_force(
     forced = operator("update-socket", "--force", "--yes", config=elsewhere)
     assert "speaks no TLS" not in forced.err
     assert "chain 1" in forced.err, "it got as far as the chain"
+
+
+def test_a_new_peer_key_publishes_no_new_url_without_tls() -> None:
+    """That on chain was published by force once, and stays."""
+    plain = "http://kms.example.org"
+    peer = "16Uiu2HAm1Tv4fPFq3QVYeAtctUbV5bwv2rwJELb3tQQBL3i15RiW"
+    settings = Settings.gather(SETTINGS, flags={"http_url": plain, "chain_id": "1"}, environ={})
+    with pytest.raises(InputError, match="speaks no TLS"):
+        socket_of_peer(peer, ADDRESS, settings, f"{ADDRESS}/p2p/{peer}")
+    kept = f"{plain}{ADDRESS}/p2p/{peer}"
+    assert socket_of_peer(peer, ADDRESS, settings, kept) == kept
 
 
 def test_a_second_set_does_not_replace_the_socket_unasked(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def published_socket(settings: "Settings", given: str | None, *, force: bool) -> str:
     """Return the socket to publish, with the peer id of the p2p keystore.
 
-    Its address is ``given``, or the first of ``announce``; ``http_url`` stands before it. Raises InputError for an address that
+    Its address is ``given``, or the first of ``announce``, and ``http_url`` stands before it. Raises InputError for an address that
     nobody can dial. The peer id of another node and an API without TLS need ``force``.
     """
     from eigenkms.p2p.identity import parse_address
@@ -66,7 +66,7 @@ def _http_origin(settings: "Settings", *, force: bool) -> "HttpOrigin | None":
     if not (origin.is_secure or force or _is_devnet(settings)):
         raise InputError(
             f"choose the socket: {origin} speaks no TLS, so anybody on the way can replace the master public key",
-            hint="give an https:// URL as http_url; --force publishes this one",
+            hint="give an https:// URL as http_url; update-socket --force publishes this one",
         )
     return origin
 
@@ -116,9 +116,8 @@ def socket_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def socket_of_peer(peer_id: str, given: str | None, settings: "Settings", on_chain: str) -> str:
     """Return the node's socket with another peer id.
 
-    The address is ``given``, else the announced one, else that on chain. The URL is ``http_url``, else that on chain.
-
-    Raises InputError.
+    The address is ``given``, else the announced one, else that on chain. The URL is ``http_url``, else that on chain. Raises
+    InputError. A URL without TLS is refused, unless it is the one on chain.
     """
     from eigenkms.p2p.identity import PeerAddress, PeerId, parse_transport
     from eigenkms.p2p.operator_socket import OperatorSocket
@@ -135,7 +134,9 @@ def socket_of_peer(peer_id: str, given: str | None, settings: "Settings", on_cha
             hint="give --socket /ip4/ADDRESS/tcp/PORT, or set announce",
         )
     _check(address, settings)
-    http = _http_origin(settings, force=True) or (known.http if known else None)
+    http = known.http if known else None
+    if settings.get("http_url") not in (None, str(http)):
+        http = _http_origin(settings, force=False)
     return str(OperatorSocket(PeerAddress(address, PeerId.parse(peer_id)), http))
 
 
