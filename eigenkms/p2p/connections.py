@@ -23,7 +23,6 @@ from eigenkms.p2p.prefixes import prefix_of
 
 log = logging.getLogger("eigenkms.p2p.connections")
 
-_ADMISSION: Final = 5.0
 _SWEEP: Final = 10.0
 
 
@@ -136,15 +135,16 @@ class Connections:
         self._admitted.add(muxed)
         ip = remote_ip(muxed.socket)
         self._make_room(peer, None if trusted else ip)
+        seconds = self.limits.connections.admission
         try:
-            with trio.CancelScope(deadline=trio.current_time() + _ADMISSION, shield=True) as scope:
+            with trio.CancelScope(deadline=trio.current_time() + seconds, shield=True) as scope:
                 await self.swarm.add_conn(muxed, direction)
         except Exception as error:
             muxed.abort("could not be set up")
             raise PeerUnreachable(f"connect to {peer}: it hung up") from error
         if scope.cancelled_caught:
             muxed.abort("took too long to be set up")
-            raise PeerUnreachable(f"connect to {peer}: not set up within {_ADMISSION:g} s")
+            raise PeerUnreachable(f"connect to {peer}: not set up within {seconds:g} s")
         log.debug("connected to %s (%s)", peer, direction)
         if trusted:
             self._on_admitted(peer, ip)

@@ -84,6 +84,8 @@ class ConnectionLimits:
     loopback_per_ip: int = 1024
     """Handshakes and clients of 127.0.0.0/8 and ::1, where n local nodes and their clients share one address."""
     per_peer: int = 4
+    admission: float = 5.0
+    """For the swarm to set up a connection whose peer is authenticated."""
     keepalive_interval: float = 15.0
     keepalive_timeout: float = 5.0
     write_stall: float = 10.0

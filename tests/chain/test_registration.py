@@ -181,7 +181,9 @@ async def test_a_transaction_that_is_not_mined_is_named_by_its_hash(world: World
     """After the deadline the hash is told, so that nobody sends the same thing under a second nonce."""
     await world.rpc.call("evm_setAutomine", False)
     try:
-        patient = Sender(world.rpc, world.engine.accounts[20], world.engine.chain_id, deadline=0.3)
+        patient = Sender(  # deadline of the subject: no block is made
+            world.rpc, world.engine.accounts[20], world.engine.chain_id, deadline=0.3
+        )
         with pytest.raises(ChainError, match=r"transaction 0x[0-9a-f]{64} is in no block after 0\.3 s"):
             await registration.transfer(patient, PAYEE, 1)
     finally:

@@ -121,7 +121,9 @@ async def received(world: World) -> int:
 
 async def leave_pending(world: World, wei: int) -> None:
     """A transaction that an earlier run sent and did not wait for; the chain must not mine by itself."""
-    early = Sender(world.rpc, world.engine.accounts[ACCOUNT], world.engine.chain_id, deadline=0.05)
+    early = Sender(  # deadline of the subject: no block is made
+        world.rpc, world.engine.accounts[ACCOUNT], world.engine.chain_id, deadline=0.05
+    )
     with pytest.raises(ChainError, match="is in no block after"):
         await transfer(early, PAYEE, wei)
 

@@ -298,7 +298,6 @@ async def test_an_issuer_that_fails_stops_only_its_own_tokens(
     """While a token with an unknown key waits for the issuer, known keys and signatures are served."""
     assert await served.ask(fresh(served.scope, 0)) == "granted"  # so it has the keys
     monkeypatch.setattr(jwks, "RETRY_SECONDS", 0.0)
-    monkeypatch.setattr(jwks, "FETCH_SECONDS", PATIENCE)
     unknown = Authorisation("gcp", token(gcp_claims(served.scope.nonce), key="k2"))
     for number, (name, fault) in enumerate(FAULTS.items(), 1):
         asked, are_served, found = trio.Event(), trio.Event(), []

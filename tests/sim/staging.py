@@ -28,7 +28,9 @@ def founded(n: int, seed: int = 1, *, members: int | None = None) -> World:
     return world
 
 
-def rotated(world: World, seconds: float = 10, *, members: int | None = None) -> Session:
+def rotated(  # deadline of the subject: of the simulated clock
+    world: World, seconds: float = 10, *, members: int | None = None
+) -> Session:
     """One more boundary, and all correct members get their shares of what it makes."""
     session = world.next_boundary(spread=0.01, members=list(world.nodes)[:members])
     assert world.run(seconds, until=lambda: world.is_shared(session)), world.story("no rotation: not shared")

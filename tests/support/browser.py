@@ -143,7 +143,7 @@ async def browser(program: str, profile: Path) -> AsyncIterator[Page]:
             yield page
         finally:
             with trio.CancelScope(shield=True):
-                with trio.move_on_after(5) as patience:
+                with trio.move_on_after(5) as patience:  # deadline of the subject: it is killed then
                     await commands.aclose()  # the end of its pipe is the end of the browser
                     await process.wait()
                 if patience.cancelled_caught:

@@ -12,8 +12,10 @@ PATIENT = Limits(
     rpc=RpcLimits(handler_deadline=NEVER, idle_stream=NEVER, idle_session=NEVER, stuck_session=NEVER),
     dialing=DialLimits(dial_timeout=NEVER),
     handshakes=HandshakeLimits(upgrade_timeout=NEVER),
-    connections=ConnectionLimits(keepalive_interval=NEVER, keepalive_timeout=NEVER, write_stall=NEVER),
-    streams=StreamLimits(negotiation=NEVER),
+    connections=ConnectionLimits(
+        admission=NEVER, keepalive_interval=NEVER, keepalive_timeout=NEVER, write_stall=NEVER
+    ),
+    streams=StreamLimits(negotiation=NEVER, write_deadline=NEVER),
 )
 """The default limits, with deadlines that no test reaches."""
 patient_host = partial(open_host, limits=PATIENT)

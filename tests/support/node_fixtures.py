@@ -38,10 +38,12 @@ async def issuer(authority: Authority) -> AsyncIterator[Endpoint]:
 
 @pytest.fixture(autouse=True)
 def patient_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A node gives up no call to another operator because the machine is slow."""
+    """A node gives up no call to another operator, and none to the issuer, because the machine is slow."""
+    from eigenkms.attestation import jwks
     from eigenkms.node.monitor import canary
     from eigenkms.node.network import dealing_fetcher, operator_network, version_sync
 
+    monkeypatch.setattr(jwks, "FETCH_SECONDS", PATIENCE)
     monkeypatch.setattr(canary, "ANSWER_SECONDS", PATIENCE)
     monkeypatch.setattr(dealing_fetcher, "FETCH_SECONDS", PATIENCE)
     monkeypatch.setattr(operator_network, "CALL_SECONDS", PATIENCE)

@@ -67,7 +67,7 @@ async def send_and_close(address: PeerAddress, data: bytes) -> None:
     async with socket:
         try:
             await socket.send_all(data)
-            with trio.move_on_after(0.05):
+            with trio.move_on_after(0.05):  # deadline of the subject: the attacker hangs up then
                 while await socket.receive_some():
                     pass
         except trio.BrokenResourceError:

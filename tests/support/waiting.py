@@ -8,7 +8,7 @@ A verdict must not depend on how fast the machine is. So a test that waits, wait
   loop can run, and jumps to the next deadline otherwise. ``pass_time`` is exact there, and load does not change it.
 - ``pace`` slows a peer that the test plays, in the clock of the test. The verdict must not depend on its length.
 
-``tests/test_waits.py`` refuses all other sleeps, and near deadlines in tests of real processes.
+``tests/test_waits.py`` refuses all other sleeps, measurements of time, and near deadlines in modules without a virtual clock.
 """
 
 import inspect

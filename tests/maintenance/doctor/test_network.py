@@ -191,7 +191,9 @@ async def test_refused_filtered_and_unparsable_operators_are_told_apart(
 
     foreign = (other, "http://localhost:7501")
     with black_holes(1) as (dark,):
-        unanswered = await found((filtered, dark), foreign, seconds=0.1)
+        unanswered = await found(  # deadline of the subject: a black hole
+            (filtered, dark), foreign, seconds=0.1
+        )
     refused = await found((refusing, closed), foreign, seconds=PATIENCE)
     unparsable = await found(foreign, seconds=PATIENCE)
     assert f"nothing comes back from {dark}" in unanswered.sentence

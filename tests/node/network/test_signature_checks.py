@@ -92,6 +92,7 @@ async def flood(network: FakeNetwork, host: Host, target: PeerId, first: int, co
         number += AT_ONCE
 
 
+@pytest.mark.slow
 async def test_an_operator_waits_for_no_strangers_signature(
     network: FakeNetwork, node: LocalNode, stuck: Stuck
 ) -> None:
