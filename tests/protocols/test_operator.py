@@ -348,6 +348,28 @@ def test_a_leaver_deals_and_has_nothing_left_once_a_version_without_it_is_certif
     assert EraseShare(version.transcript.hash) in room.done(leaver)
 
 
+def test_a_leaver_that_misses_every_certificate_asks_those_that_deal_from_it() -> None:
+    """It knows each version as prepared, and nobody answers its pulls any more."""
+    everybody = cast(5)
+    leaver = everybody.addresses[0]
+    version = version_of(everybody)
+    room = Room(everybody, lambda _s, listener, f: listener != leaver or not _is_commit(f))
+    room.enter(version=version)
+    sessions = [everybody.at(number, everybody.addresses[1:]).session for number in (10, 20)]
+    for session in sessions:
+        room.boundary(session)
+    operator = room.operators[leaver]
+    assert operator.certified is not None
+    assert operator.certified.transcript == version.transcript
+    room.run(1)
+    assert [(v.transcript.session, v.share) for v in operator.versions] == [(sessions[-1].id, None)]
+    assert operator.key_numbers == frozenset()
+
+
+def _is_commit(frame: Frame) -> bool:
+    return frame.kind is FrameKind.VOTE and read_vote(frame).phase is Phase.COMMIT
+
+
 def test_results_of_jobs_find_the_session_that_asked(who: Cast, version: KeyVersion) -> None:
     """The dealing of a session that the next boundary left behind, done late, is not dealt in the next one."""
     me = who.addresses[0]

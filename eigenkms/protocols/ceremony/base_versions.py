@@ -102,5 +102,15 @@ class BaseVersions:
             sender: ref for sender, ref in remembered if ref not in self._by_ref and self._may_be_better(ref)
         }
 
+    @property
+    def dealt(self) -> dict[OperatorAddress, SourceRef]:
+        """The sources that are known here, by operator whose dealing from one came."""
+        return {
+            dealer: dealings.ref
+            for dealings in self
+            for dealer in dealings.dealers
+            if dealings.get(dealer) is not None
+        }
+
     def _may_be_better(self, ref: SourceRef) -> bool:
         return ref.version >= max((known.version for known in tuple(self._by_ref)), default=GENESIS.version)

@@ -106,6 +106,11 @@ class CeremonyReader:
         """The unknown versions that may be better ones, by operator that deals from them."""
         return self._sources.unknown
 
+    @property
+    def dealt_sources(self) -> dict[OperatorAddress, SourceRef]:
+        """The versions that are dealt from here, by operator whose dealing came."""
+        return self._sources.dealt
+
     def key_of(self, sender: OperatorAddress) -> bytes | None:
         """Return the BN254 G2 key of a recipient, or else of a holder of a source."""
         return self._membership.key_of(sender)

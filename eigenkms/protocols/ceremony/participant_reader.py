@@ -120,15 +120,25 @@ class ParticipantReader:
 
     @property
     def unknown_sources(self) -> dict[OperatorAddress, SourceRef]:
-        """The unknown versions that may be better ones, by operator that deals from them."""
+        """The versions that may be better ones, by operator that deals from them.
+
+        A version is unknown here, or an operator that left the set knows it as prepared alone.
+        """
         newest, certified = self.newest, self.certified
         floor = GENESIS.version if certified is None else int(certified.transcript.version)
         heard = {} if newest is None else newest.unknown_sources
-        return {
-            who: ref
-            for who, ref in heard.items()
-            if ref.version > floor and self._holdings.version(ref.hash) is None
-        }
+        unknown = {who: ref for who, ref in heard.items() if self._holdings.version(ref.hash) is None}
+        both = {**self._unproven_sources, **unknown}
+        return {who: ref for who, ref in both.items() if ref.version > floor}
+
+    @property
+    def _unproven_sources(self) -> dict[OperatorAddress, SourceRef]:
+        """The sources of the newest session, if this operator is no member of it.
+
+        It hears of certificates by gossip alone, as others answer the pulls of members and of holders of their source.
+        """
+        newest = self.newest
+        return {} if newest is None or self.me in newest.session.x else newest.dealt_sources
 
     @property
     def syncable(self) -> tuple[Ceremony, ...]:
